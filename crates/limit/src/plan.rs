@@ -1,0 +1,83 @@
+//! What one check asks, and the buckets that it touches.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use smallvec::SmallVec;
+
+use crate::{Group, Identity, Limit, Operation, ServerId};
+
+/// May `identity` run `operation` on `server` now?
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The server that is called.
+    pub server: ServerId,
+    /// The caller.
+    pub identity: Identity,
+    /// What is run; none asks for the server's own limits alone.
+    pub operation: Option<Operation>,
+    /// Tokens asked for, of every bucket.
+    pub cost: NonZeroU32,
+}
+
+impl Check {
+    /// The cost of one ordinary call: one token.
+    pub const COST_OF_ONE: NonZeroU32 = NonZeroU32::MIN;
+}
+
+/// The buckets that one check touches, group by group, and what it asks of each.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    server: ServerId,
+    cost: u32,
+    groups: SmallVec<[PlannedGroup; 2]>,
+}
+
+/// Buckets of one group in a [`Plan`].
+#[derive(Clone, Debug)]
+pub struct PlannedGroup {
+    /// The group in the store.
+    pub group: Group,
+    /// The limits whose buckets are meant, none twice.
+    pub limits: SmallVec<[Arc<Limit>; 2]>,
+}
+
+impl Plan {
+    pub(crate) fn new(server: ServerId, cost: NonZeroU32) -> Self {
+        Self {
+            server,
+            cost: cost.get(),
+            groups: SmallVec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, group: Group, limits: SmallVec<[Arc<Limit>; 2]>) {
+        if !limits.is_empty() {
+            self.groups.push(PlannedGroup { group, limits });
+        }
+    }
+
+    /// The server whose buckets these are.
+    pub const fn server(&self) -> &ServerId {
+        &self.server
+    }
+
+    /// Tokens asked of every bucket.
+    pub const fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// The buckets by group.
+    pub fn groups(&self) -> &[PlannedGroup] {
+        &self.groups
+    }
+
+    /// The limits of all buckets, in order.
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        self.groups.iter().flat_map(|group| &group.limits)
+    }
+
+    /// Whether there is nothing to ask.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}

@@ -1,0 +1,76 @@
+//! The authority on buckets.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{Answer, Plan};
+
+/// Keeps buckets and decides checks on them. All replicas that share a store share its quotas.
+///
+/// An implementation must pass the contract suite in `tests/`.
+#[async_trait]
+pub trait BucketStore: fmt::Debug + Send + Sync {
+    /// Decides the checks of `plans` in their order, one answer for each: when every bucket of a
+    /// plan holds its cost each pays, else none does. Plans of one server are decided as if at
+    /// one instant. After an error it is not known whether any has paid.
+    async fn take(&self, plans: Vec<Plan>) -> Result<Vec<Answer>, StoreError>;
+
+    /// Decides without paying; the answer shows the buckets as they are.
+    async fn peek(&self, plan: Plan) -> Result<Answer, StoreError>;
+
+    /// Makes the buckets of `plan` full again.
+    async fn reset(&self, plan: Plan) -> Result<(), StoreError>;
+
+    /// Whether the store would answer a check now.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Why a store made no decision.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store cannot be reached, or refuses work for now.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What is wrong, without secrets.
+        reason: String,
+        /// The error beneath, if there is one.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The store did not answer in time. The check may have been paid.
+    #[error("the store did not answer within {after:?}")]
+    Timeout {
+        /// The deadline that has passed.
+        after: Duration,
+    },
+    /// The store holds as many groups of buckets as it may, and none of them is full again.
+    #[error("the store is full: it holds its maximum of {max} users with unfilled buckets")]
+    Full {
+        /// The bound.
+        max: usize,
+    },
+    /// More checks wait for the store than it can take.
+    #[error("more than {max} checks wait for the store")]
+    Overloaded {
+        /// The bound.
+        max: usize,
+    },
+    /// What lies in the store is not what Toolgate has put there.
+    #[error("the store holds what Toolgate cannot read: {0}")]
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// A short fixed name of the kind of error, for counters and machine-readable reasons.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Timeout { .. } => "timeout",
+            Self::Full { .. } => "full",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+}
