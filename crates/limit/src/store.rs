@@ -1,6 +1,6 @@
 //! The authority on buckets.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -26,8 +26,8 @@ pub trait BucketStore: fmt::Debug + Send + Sync {
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
-/// Why a store made no decision.
-#[derive(Debug, thiserror::Error)]
+/// Why a store made no decision. Checks that were sent together share one error.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The store cannot be reached, or refuses work for now.
@@ -37,7 +37,7 @@ pub enum StoreError {
         reason: String,
         /// The error beneath, if there is one.
         #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Arc<dyn Error + Send + Sync>>,
     },
     /// The store did not answer in time. The check may have been paid.
     #[error("the store did not answer within {after:?}")]

@@ -1,0 +1,171 @@
+//! The way to Redis: one connection, kept up by a task of its own.
+//!
+//! Whoever has work takes the connection that is up now, or learns at once that there is none, and
+//! why. Only while the first attempt after start or after a loss is under way is there something
+//! to wait for. Where the connection leads is known here alone; Sentinel and Cluster will change
+//! this room and no other.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use toolgate_limit::StoreError;
+
+use crate::error::{ends_connection, to_store_error, unavailable};
+
+/// Pauses between attempts to connect grow from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A connection that heals by itself until it is dropped.
+pub(crate) struct Link {
+    state: watch::Receiver<State>,
+    keeper: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+enum State {
+    /// An attempt is under way, and nothing is known against it.
+    Connecting,
+    Up(Connection),
+    /// The last attempt failed, for this reason; the next one follows by itself.
+    Down(Arc<str>),
+}
+
+#[derive(Clone)]
+struct Connection {
+    redis: MultiplexedConnection,
+    /// Told when the connection is of no more use.
+    lost: Arc<Notify>,
+}
+
+impl Link {
+    /// Begins to connect, in a task on the current runtime.
+    pub(crate) fn open(client: Client, connect_timeout: Duration) -> Self {
+        let (publish, state) = watch::channel(State::Connecting);
+        let keeper = Keeper {
+            address: client.get_connection_info().addr().to_string(),
+            client,
+            connect_timeout,
+            publish,
+        };
+        Self {
+            state,
+            keeper: tokio::spawn(keeper.run()),
+        }
+    }
+
+    /// Runs `work` on the connection, within `deadline` in all.
+    pub(crate) async fn run<T>(
+        &self,
+        deadline: Duration,
+        work: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+    ) -> Result<T, StoreError> {
+        let ends = Instant::now() + deadline;
+        let too_late = |_| StoreError::Timeout { after: deadline };
+        let mut connection = timeout_at(ends, self.connection())
+            .await
+            .map_err(too_late)??;
+        let result = timeout_at(ends, work(&mut connection.redis)).await;
+        // A reply that comes after its deadline is nobody's, and it may never come: a new
+        // connection is the one way to know where we stand.
+        let is_lost = result
+            .as_ref()
+            .map_or(true, |result| result.as_ref().is_err_and(ends_connection));
+        if is_lost {
+            connection.lost.notify_one();
+        }
+        result
+            .map_err(too_late)?
+            .map_err(|error| to_store_error(&error))
+    }
+
+    /// The connection that is up, or that is just being made.
+    async fn connection(&self) -> Result<Connection, StoreError> {
+        let mut state = self.state.clone();
+        let known = state
+            .wait_for(|state| !matches!(state, State::Connecting))
+            .await;
+        match known.as_deref() {
+            Ok(State::Up(connection)) => Ok(connection.clone()),
+            Ok(State::Down(reason)) => Err(unavailable(reason)),
+            Ok(State::Connecting) | Err(_) => Err(unavailable("the connection is closed")),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// Connects, waits until the connection is lost, and connects again.
+struct Keeper {
+    client: Client,
+    address: String,
+    connect_timeout: Duration,
+    publish: watch::Sender<State>,
+}
+
+impl Keeper {
+    async fn run(self) {
+        let address = &self.address;
+        let mut pause = BACKOFF.0;
+        let mut is_down = false;
+        loop {
+            match self.connect().await {
+                Ok(redis) => {
+                    tracing::info!(address, "connected to Redis");
+                    (pause, is_down) = (BACKOFF.0, false);
+                    let lost = Arc::new(Notify::new());
+                    self.publish.send_replace(State::Up(Connection {
+                        redis,
+                        lost: Arc::clone(&lost),
+                    }));
+                    lost.notified().await;
+                    tracing::warn!(address, "lost the connection to Redis");
+                    self.publish.send_replace(State::Connecting);
+                }
+                Err(reason) => {
+                    // Said once for each outage, not for each attempt.
+                    if !is_down {
+                        tracing::error!(address, reason, "Redis cannot be reached");
+                        is_down = true;
+                    }
+                    self.publish.send_replace(State::Down(reason.into()));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+        let address = &self.address;
+        // The library's own time limits are off: ours span whole operations, not single commands.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let connect = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        match timeout(self.connect_timeout, connect).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(format!("Redis at {address}: {error}")),
+            Err(_) => Err(format!(
+                "Redis at {address} took no connection within {:?}",
+                self.connect_timeout
+            )),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Running `check.lua`, by its hash where the server knows it.
+
+use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
+
+use crate::batch::Batch;
+
+const TEXT: &str = include_str!("check.lua");
+
+/// `check.lua` and its SHA-1.
+#[derive(Debug)]
+pub(crate) struct CheckScript {
+    sha1: String,
+}
+
+impl CheckScript {
+    pub(crate) fn new() -> Self {
+        Self {
+            sha1: redis::Script::new(TEXT).get_hash().to_owned(),
+        }
+    }
+
+    /// Decides `batch`. A server that does not know the script yet, or has lost it in a restart or
+    /// a fail-over, is sent the text.
+    pub(crate) async fn run(
+        &self,
+        connection: &mut MultiplexedConnection,
+        batch: &Batch,
+    ) -> RedisResult<Value> {
+        let by_hash = batch.command("EVALSHA", &self.sha1);
+        match call(connection, &by_hash).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                call(connection, &batch.command("EVAL", TEXT)).await
+            }
+            reply => reply,
+        }
+    }
+}
+
+async fn call(connection: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {
+    connection
+        .send_packed_command(command)
+        .await?
+        .extract_error()
+}

@@ -1,0 +1,164 @@
+//! The store.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redis::{Client, IntoConnectionInfo, Pipeline, Value, io::tcp::TcpSettings, pipe};
+use tokio::time::timeout;
+use toolgate_limit::{Answer, BucketStore, Plan, StoreError, peek};
+
+use crate::{
+    batch::state,
+    error::corrupt,
+    key::key,
+    link::Link,
+    queue::{Queue, closed},
+    reply,
+};
+
+/// Where Redis is, and how long to wait for it.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `redis+unix:///path`.
+    pub url: String,
+    /// The most time that one operation may take, waiting for its batch included.
+    pub timeout: Duration,
+    /// The most time that one attempt to connect may take.
+    pub connect_timeout: Duration,
+}
+
+impl RedisConfig {
+    /// Redis at `url`, with a timeout of 40 ms, so that an answer or an error is out before the 50 ms
+    /// are over that gateways wait by default, and of 1 s to connect.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            timeout: Duration::from_millis(40),
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A URL that leads to no Redis.
+#[derive(Debug, thiserror::Error)]
+#[error("the Redis URL is not valid: {reason}")]
+pub struct InvalidUrl {
+    /// What is wrong with it, without its secrets.
+    reason: String,
+}
+
+/// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
+#[derive(Debug)]
+pub struct RedisStore {
+    queue: Queue,
+    link: Arc<Link>,
+    timeout: Duration,
+}
+
+impl RedisStore {
+    /// A store that begins to connect, in tasks on the current runtime, and goes on trying as long
+    /// as it lives. It is an error only if the URL is none.
+    pub fn open(config: &RedisConfig) -> Result<Self, InvalidUrl> {
+        let invalid = |error: redis::RedisError| InvalidUrl {
+            reason: error.to_string(),
+        };
+        let info = config
+            .url
+            .as_str()
+            .into_connection_info()
+            .map_err(invalid)?;
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
+        let link = Arc::new(Link::open(client, config.connect_timeout));
+        Ok(Self {
+            queue: Queue::open(Arc::clone(&link), config.timeout),
+            link,
+            timeout: config.timeout,
+        })
+    }
+
+    async fn run(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let call = async |connection: &mut _| commands.query_async(connection).await;
+        self.link.run(self.timeout, call).await
+    }
+}
+
+#[async_trait]
+impl BucketStore for RedisStore {
+    async fn take(&self, plans: Vec<Plan>) -> Result<Vec<Answer>, StoreError> {
+        let pending: Vec<_> = plans
+            .into_iter()
+            .map(|plan| self.queue.submit(plan))
+            .collect::<Result<_, _>>()?;
+        let answers = async {
+            let mut answers = Vec::with_capacity(pending.len());
+            for answer in pending {
+                answers.push(answer.await.map_err(|_| closed())??);
+            }
+            Ok(answers)
+        };
+        let too_late = |_| StoreError::Timeout {
+            after: self.timeout,
+        };
+        timeout(self.timeout, answers).await.map_err(too_late)?
+    }
+
+    async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
+        let malformed = || corrupt("the reply to HMGET does not have its form");
+        let mut commands = pipe();
+        commands.atomic().cmd("TIME");
+        for planned in plan.groups() {
+            let fields = planned.limits.iter().map(|limit| limit.field());
+            commands
+                .cmd("HMGET")
+                .arg(key(plan.server(), &planned.group))
+                .arg(fields.collect::<Vec<_>>());
+        }
+        let mut replies = self.run(&commands).await?.into_iter();
+        let Some(Value::Array(clock)) = replies.next() else {
+            return Err(malformed());
+        };
+        let mut clock = clock.into_iter();
+        let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
+        let mut values = Vec::new();
+        for part in replies {
+            values.extend(reply::values(part).ok_or_else(malformed)?);
+        }
+        let buckets = plan.limits().zip(&values).map(|(limit, value)| {
+            state(value.as_deref(), limit.quota(), time)
+                .ok_or_else(|| corrupt(&format!("field {}", limit.field())))
+        });
+        let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
+        Ok(peek(&plan, &buckets, time))
+    }
+
+    async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
+        let mut commands = pipe();
+        commands.atomic();
+        for planned in plan.groups() {
+            let fields = planned.limits.iter().map(|limit| limit.field());
+            commands
+                .cmd("HDEL")
+                .arg(key(plan.server(), &planned.group))
+                .arg(fields.collect::<Vec<_>>());
+        }
+        self.run(&commands).await.map(drop)
+    }
+
+    /// Writes, as a check does: a server that only reads cannot decide.
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut commands = pipe();
+        commands.cmd("SET").arg("tg:ping").arg("").arg("PX").arg(1);
+        self.run(&commands).await.map(drop)
+    }
+}
