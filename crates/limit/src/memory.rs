@@ -43,6 +43,7 @@ impl<C: Clock> MemoryStore<C> {
     pub fn with_clock(max_groups: usize, clock: C) -> Self {
         let groups = Groups {
             max: max_groups,
+            latest: Timestamp::default(),
             buckets: HashMap::new(),
             idle_queue: BinaryHeap::new(),
         };
@@ -74,15 +75,15 @@ impl<C: Clock> BucketStore for MemoryStore<C> {
     async fn take(&self, plans: Vec<Plan>) -> Result<Vec<Answer>, StoreError> {
         let mut groups = self.lock();
         // Read under the lock: checks are decided in the order of their times.
-        let now = self.clock.now();
-        groups.forget_idle(now, IDLE_PER_BATCH);
+        let now = groups.observe(self.clock.now());
+        groups.forget_idle(IDLE_PER_BATCH);
         plans.iter().map(|plan| groups.take(plan, now)).collect()
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
-        let groups = self.lock();
-        let now = self.clock.now();
-        Ok(decision::peek(&plan, &groups.load(&plan, now), now))
+        let mut groups = self.lock();
+        let now = groups.observe(self.clock.now());
+        Ok(decision::peek(&plan, &groups.load(&plan), now))
     }
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
@@ -103,24 +104,32 @@ type Stored = SmallVec<[(Arc<Limit>, Bucket); 1]>;
 
 struct Groups {
     max: usize,
+    /// The latest time seen. Buckets stand at this time, not before, even when the clock steps
+    /// back: a group that was forgotten as full must not be refilled for a span a second time.
+    latest: Timestamp,
     buckets: HashMap<GroupKey, Stored>,
     /// Each group once, by a time before which it cannot be full.
     idle_queue: BinaryHeap<Reverse<IdleAt>>,
 }
 
 impl Groups {
+    fn observe(&mut self, now: Timestamp) -> Timestamp {
+        self.latest = self.latest.max(now);
+        now
+    }
+
     fn take(&mut self, plan: &Plan, now: Timestamp) -> Result<Answer, StoreError> {
-        let mut buckets = self.load(plan, now);
+        let mut buckets = self.load(plan);
         let answer = decision::take(plan, &mut buckets, now);
         if answer.decision.is_allowed() {
-            self.make_room(plan, now)?;
-            self.save(plan, &buckets, now);
+            self.make_room(plan)?;
+            self.save(plan, &buckets);
         }
         Ok(answer)
     }
 
-    /// The buckets of `plan` at `now`; those never seen are full.
-    fn load(&self, plan: &Plan, now: Timestamp) -> SmallVec<[Bucket; 4]> {
+    /// The buckets of `plan`; those never seen are full.
+    fn load(&self, plan: &Plan) -> SmallVec<[Bucket; 4]> {
         let mut loaded = SmallVec::new();
         for planned in plan.groups() {
             let key = (plan.server().clone(), planned.group.clone());
@@ -128,15 +137,15 @@ impl Groups {
             loaded.extend(planned.limits.iter().map(|limit| {
                 let bucket = stored.iter().find(|(of, _)| of.field() == limit.field());
                 bucket.map_or_else(
-                    || Bucket::full(limit.quota(), now),
-                    |(_, bucket)| bucket.at(limit.quota(), now),
+                    || Bucket::full(limit.quota(), self.latest),
+                    |(_, bucket)| bucket.at(limit.quota(), self.latest),
                 )
             }));
         }
         loaded
     }
 
-    fn save(&mut self, plan: &Plan, buckets: &[Bucket], now: Timestamp) {
+    fn save(&mut self, plan: &Plan, buckets: &[Bucket]) {
         let mut buckets = buckets.iter();
         for planned in plan.groups() {
             let key = (plan.server().clone(), planned.group.clone());
@@ -152,21 +161,21 @@ impl Groups {
                 }
             }
             if first_time {
-                let time = full_at(stored, now);
+                let time = full_at(stored, self.latest);
                 self.idle_queue.push(Reverse(IdleAt { time, key }));
             }
         }
     }
 
     /// Makes sure that the groups of `plan` can be kept.
-    fn make_room(&mut self, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+    fn make_room(&mut self, plan: &Plan) -> Result<(), StoreError> {
         let is_new = |group: &Group| {
             let key = (plan.server().clone(), group.clone());
             !self.buckets.contains_key(&key)
         };
         let new = plan.groups().iter().filter(|g| is_new(&g.group)).count();
         if self.buckets.len() + new > self.max {
-            self.forget_idle(now, usize::MAX);
+            self.forget_idle(usize::MAX);
         }
         if self.buckets.len() + new > self.max {
             return Err(StoreError::Full { max: self.max });
@@ -175,7 +184,8 @@ impl Groups {
     }
 
     /// Forgets groups that are full again, looking at no more than `at_most` groups.
-    fn forget_idle(&mut self, now: Timestamp, at_most: usize) {
+    fn forget_idle(&mut self, at_most: usize) {
+        let now = self.latest;
         for _ in 0..at_most {
             let due = self.idle_queue.peek();
             if due.is_none_or(|Reverse(due)| due.time > now) {

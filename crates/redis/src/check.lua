@@ -21,8 +21,8 @@ local pack, unpack_from = struct.pack, struct.unpack
 local call = redis.call
 
 -- floor(a * b / d) and the rest, exactly, for a, b and d below 2^45 and a quotient below 2^53. A
--- Lua number is a double and holds every integer up to 2^53. A product beyond is divided as by
--- hand, from the top, in digits of 7 bits, which keeps every step below 2^53.
+-- Lua number is a double and holds every integer up to 2^53 (as a time, the year 2255). A product
+-- beyond is divided as by hand, from the top, in digits of 7 bits, so every step stays below 2^53.
 local function muldiv(a, b, d)
   local product = a * b
   if product < 9007199254740992 then
@@ -139,7 +139,7 @@ do
         local held, fraction, as_of = tokens[bucket], fractions[bucket], as_ofs[bucket]
         writes[#writes + 1] = ARGV[field + i - 1]
         writes[#writes + 1] = pack(RECORD, capacity, period, held, fraction, as_of)
-        -- In microseconds; a double's rounding here is far below the millisecond added below.
+        -- In microseconds; a double's rounding here is far below the time that is added below.
         local wait = ((capacity - held) * period - fraction) / capacity + as_of - now
         if wait > full_after then
           full_after = wait
@@ -148,8 +148,9 @@ do
     end
     if #writes > 0 then
       call('HSET', KEYS[hash], unpack(writes))
-      -- A bucket that has expired counts as full, so the hash lives until all of its buckets are.
-      local milliseconds = ceil(full_after / 1000) + 1
+      -- A bucket that is gone counts as full, so the hash lives until all of its buckets are; and
+      -- a second longer, so that a clock which steps back by less refills nothing twice.
+      local milliseconds = ceil(full_after / 1000) + 1001
       if call('PTTL', KEYS[hash]) < milliseconds then
         call('PEXPIRE', KEYS[hash], milliseconds)
       end

@@ -1,0 +1,105 @@
+//! A real redis-server.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tokio::{process::Command, time::Instant};
+
+use crate::{Process, TurnedClock};
+
+/// Starting takes some milliseconds; this is for a machine that is very busy.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A redis-server of the test's own, on a Unix socket in a folder of its own.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Process,
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    /// A server that answers.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[], None).await
+    }
+
+    /// A server that sees `clock`, and answers.
+    pub async fn start_on(clock: &TurnedClock) -> Result<Self> {
+        Self::start_with(&[], Some(clock)).await
+    }
+
+    /// A server with more arguments, and answers.
+    pub async fn start_with(arguments: &[&str], clock: Option<&TurnedClock>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let process = launch(&folder, &arguments, clock)?;
+        let server = Self {
+            process,
+            folder,
+            arguments,
+        };
+        server.answers().await?;
+        Ok(server)
+    }
+
+    /// Kills the server, as a crash would.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.process.kill().await?)
+    }
+
+    /// Starts the server anew, at the same address and empty.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill().await?;
+        self.process = launch(&self.folder, &self.arguments, None)?;
+        self.answers().await
+    }
+
+    /// The URL of its socket, for `--store`.
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// A connection of the test's own, past Toolgate.
+    pub async fn connection(&self) -> Result<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(self.url())?;
+        Ok(client.get_multiplexed_async_connection().await?)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    async fn answers(&self) -> Result<()> {
+        let until = Instant::now() + START_DEADLINE;
+        while self.connection().await.is_err() {
+            if Instant::now() > until {
+                let log = std::fs::read_to_string(self.folder.path().join("log"));
+                bail!("redis-server does not answer: {}", log.unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+fn launch(
+    folder: &tempfile::TempDir,
+    arguments: &[String],
+    clock: Option<&TurnedClock>,
+) -> Result<Process> {
+    let log = std::fs::File::create(folder.path().join("log"))?;
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"])
+        .arg(folder.path())
+        .arg("--unixsocket")
+        .arg(folder.path().join("redis.sock"))
+        .args(arguments)
+        .stdout(log.try_clone()?)
+        .stderr(Stdio::from(log));
+    if let Some(clock) = clock {
+        clock.show_to(&mut command)?;
+    }
+    Process::start(&mut command).context("install redis-server 7 or newer")
+}

@@ -1,0 +1,204 @@
+//! A store on a clock that the test turns.
+
+use std::{
+    cell::Cell,
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::runtime::{Builder, Runtime};
+use toolgate_limit::{
+    Answer, BucketStore, Check, Identity, ManualClock, MemoryStore, Mode, Operation, OperationKind,
+    Policy, Quota, Quotas, ServerId, StoreError, Timestamp,
+};
+use toolgate_redis::{RedisConfig, RedisStore};
+use toolgate_tests::{RedisServer, TurnedClock};
+
+/// Where each fixture's clock starts: a date like today's, so that numbers are as large as in life.
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_800_000_000_123_457);
+
+/// Runs `contract` on both stores, and says on which of them it failed.
+pub(crate) fn on_both_stores(contract: impl Fn(&Fixture)) {
+    for fixture in [Fixture::memory(), Fixture::redis()] {
+        let run = catch_unwind(AssertUnwindSafe(|| contract(&fixture)));
+        if let Err(panic) = run {
+            eprintln!("the contract does not hold on {}", fixture.name);
+            resume_unwind(panic);
+        }
+    }
+}
+
+pub(crate) struct Fixture {
+    name: &'static str,
+    runtime: Runtime,
+    store: Arc<dyn BucketStore>,
+    clock: TestClock,
+    now: Cell<Timestamp>,
+    servers: Cell<u32>,
+    /// How far a clock may step back while an idle bucket is forgotten, without a second refill.
+    pub(crate) longest_step_back: Duration,
+    pub(crate) redis: Option<RedisServer>,
+}
+
+enum TestClock {
+    Memory(ManualClock),
+    Redis(TurnedClock),
+}
+
+impl Fixture {
+    pub(crate) fn memory() -> Self {
+        let clock = ManualClock::new(START);
+        let store = MemoryStore::with_clock(1_000_000, clock.clone());
+        Self::new(
+            "memory",
+            runtime(),
+            Arc::new(store),
+            TestClock::Memory(clock),
+            None,
+        )
+    }
+
+    pub(crate) fn redis() -> Self {
+        let runtime = runtime();
+        let clock = TurnedClock::new(START).expect("a clock");
+        let (server, store) = runtime.block_on(async {
+            let server = RedisServer::start_on(&clock).await.expect("a redis-server");
+            let config = RedisConfig {
+                // Far above what a busy test machine needs: these tests are not about deadlines.
+                timeout: Duration::from_secs(20),
+                connect_timeout: Duration::from_secs(20),
+                ..RedisConfig::new(server.url())
+            };
+            let store = RedisStore::open(&config).expect("a valid URL");
+            (server, store)
+        });
+        Self::new(
+            "redis",
+            runtime,
+            Arc::new(store),
+            TestClock::Redis(clock),
+            Some(server),
+        )
+    }
+
+    fn new(
+        name: &'static str,
+        runtime: Runtime,
+        store: Arc<dyn BucketStore>,
+        clock: TestClock,
+        redis: Option<RedisServer>,
+    ) -> Self {
+        Self {
+            name,
+            runtime,
+            store,
+            clock,
+            now: Cell::new(START),
+            servers: Cell::new(0),
+            longest_step_back: if redis.is_some() {
+                Duration::from_secs(1)
+            } else {
+                Duration::MAX
+            },
+            redis,
+        }
+    }
+
+    /// A server that no test has used: all of its buckets are full.
+    pub(crate) fn new_server(&self) -> ServerId {
+        let number = self.servers.get();
+        self.servers.set(number + 1);
+        ServerId::new("test", &format!("server-{number}")).expect("valid")
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    pub(crate) fn set_clock(&self, now: Timestamp) {
+        match &self.clock {
+            TestClock::Memory(clock) => clock.set(now),
+            TestClock::Redis(clock) => clock.set(now).expect("the clock's file"),
+        }
+        self.now.set(now);
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        self.set_clock(self.now() + span);
+    }
+
+    pub(crate) fn take(&self, policy: &Policy, call: &Call) -> Answer {
+        self.take_all(&[policy.plan(&call.check(policy))]).remove(0)
+    }
+
+    pub(crate) fn take_all(&self, plans: &[toolgate_limit::Plan]) -> Vec<Answer> {
+        self.block_on(self.store.take(plans.to_vec()))
+    }
+
+    pub(crate) fn peek(&self, policy: &Policy, call: &Call) -> Answer {
+        self.block_on(self.store.peek(policy.plan(&call.check(policy))))
+    }
+
+    pub(crate) fn reset(&self, policy: &Policy, user: Option<&Identity>) {
+        self.block_on(self.store.reset(policy.plan_of(user, None)));
+    }
+
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> T {
+        self.runtime.block_on(work).expect("the store decides")
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// One call of a test: who runs which tool, and what it costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) cost: u32,
+}
+
+impl Call<'_> {
+    pub(crate) const ALICE: Self = Self {
+        user: "alice",
+        tool: None,
+        cost: 1,
+    };
+
+    pub(crate) fn check(&self, policy: &Policy) -> Check {
+        Check {
+            server: policy.server().clone(),
+            identity: Identity::new(self.user).expect("a valid subject"),
+            operation: self.tool.map(tool),
+            cost: NonZeroU32::new(self.cost).expect("a positive cost"),
+        }
+    }
+}
+
+pub(crate) fn tool(name: &str) -> Operation {
+    Operation::new(OperationKind::Tool, name).expect("a valid name")
+}
+
+pub(crate) fn quota(capacity: u32, period: Duration) -> Quota {
+    Quota::new(capacity, period).expect("a valid quota")
+}
+
+/// A policy with one limit: so many calls per period for each user.
+pub(crate) fn per_user(server: ServerId, capacity: u32, period: Duration) -> Policy {
+    let own = Quotas {
+        global: None,
+        per_user: Some(quota(capacity, period)),
+    };
+    Policy::new(server, Mode::Enforce, own, []).expect("a valid policy")
+}

@@ -1,0 +1,418 @@
+//! The rules of the contract, one by one.
+
+use std::time::Duration;
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use toolgate_limit::{Decision, Identity, Mode, Policy, Quota, Quotas, Scope, Timestamp};
+
+use crate::fixture::{Call, START, on_both_stores, per_user, quota, tool};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn retry_after(decision: &Decision) -> Option<Duration> {
+    match decision {
+        Decision::Allowed => panic!("allowed"),
+        Decision::Denied(denial) => denial.retry_after,
+    }
+}
+
+#[test]
+fn a_bucket_admits_its_capacity_and_then_one_call_per_token_refilled() {
+    on_both_stores(|store| {
+        let policy = per_user(store.new_server(), 3, MINUTE);
+        for remaining in [2, 1, 0] {
+            let answer = store.take(&policy, &Call::ALICE);
+            assert!(answer.decision.is_allowed());
+            assert_eq!(answer.buckets[0].remaining, remaining);
+        }
+        let denied = store.take(&policy, &Call::ALICE).decision;
+        assert_eq!(retry_after(&denied), Some(Duration::from_secs(20)));
+        store.advance(Duration::from_secs(20));
+        assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
+        assert!(!store.take(&policy, &Call::ALICE).decision.is_allowed());
+    });
+}
+
+#[test]
+fn when_one_bucket_refuses_none_pays() {
+    on_both_stores(|store| {
+        let own = Quotas {
+            global: Some(quota(100, HOUR)),
+            per_user: Some(quota(50, HOUR)),
+        };
+        let of_tool = Quotas {
+            global: Some(quota(20, HOUR)),
+            per_user: Some(quota(2, HOUR)),
+        };
+        let policy = Policy::new(
+            store.new_server(),
+            Mode::Enforce,
+            own,
+            [(tool("search"), of_tool)],
+        )
+        .expect("valid");
+        let call = Call {
+            tool: Some("search"),
+            ..Call::ALICE
+        };
+        let answers: Vec<_> = (0..10).map(|_| store.take(&policy, &call)).collect();
+        let allowed = answers.iter().filter(|a| a.decision.is_allowed()).count();
+        assert_eq!(allowed, 2);
+
+        let Decision::Denied(denial) = &answers[9].decision else {
+            panic!("allowed");
+        };
+        assert_eq!(denial.limit.scope(), Scope::PerUser);
+        assert_eq!(denial.limit.operation(), Some(&tool("search")));
+        let order = answers[9].buckets.iter().map(|status| {
+            let of_tool = status.limit.operation().is_some();
+            (status.limit.scope(), of_tool, status.remaining)
+        });
+        assert_eq!(
+            order.collect::<Vec<_>>(),
+            [
+                (Scope::Global, false, 98),
+                (Scope::Global, true, 18),
+                (Scope::PerUser, false, 48),
+                (Scope::PerUser, true, 0),
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_denial_and_a_peek_change_nothing() {
+    on_both_stores(|store| {
+        let policy = per_user(store.new_server(), 5, HOUR);
+        let two = Call {
+            cost: 2,
+            ..Call::ALICE
+        };
+        store.take(&policy, &two);
+        store.advance(Duration::from_micros(77));
+        let before = store.peek(&policy, &Call::ALICE);
+        assert!(before.decision.is_allowed());
+        let four = Call {
+            cost: 4,
+            ..Call::ALICE
+        };
+        for _ in 0..3 {
+            assert!(!store.take(&policy, &four).decision.is_allowed());
+            assert_eq!(store.peek(&policy, &Call::ALICE), before);
+        }
+        assert_eq!(store.take(&policy, &Call::ALICE).buckets[0].remaining, 2);
+    });
+}
+
+#[test]
+fn a_cost_above_the_capacity_is_denied_for_ever_and_named_before_any_wait() {
+    on_both_stores(|store| {
+        let own = Quotas {
+            global: Some(quota(5, DAY)),
+            per_user: Some(quota(4, MINUTE)),
+        };
+        let policy = Policy::new(store.new_server(), Mode::Enforce, own, []).expect("valid");
+        store.take(&policy, &Call::ALICE);
+        let five = Call {
+            cost: 5,
+            ..Call::ALICE
+        };
+        let Decision::Denied(denial) = store.take(&policy, &five).decision else {
+            panic!("allowed");
+        };
+        assert_eq!(denial.retry_after, None);
+        assert_eq!(denial.limit.scope(), Scope::PerUser);
+    });
+}
+
+#[test]
+fn one_token_in_thirty_days_is_neither_early_nor_late() {
+    on_both_stores(|store| {
+        let policy = per_user(store.new_server(), 1, 30 * DAY);
+        assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
+        // Asking all the while changes nothing.
+        for _ in 0..1_000 {
+            store.advance(Duration::from_secs(30 * 86_400 / 1_000) - Duration::from_micros(1));
+            assert!(!store.take(&policy, &Call::ALICE).decision.is_allowed());
+        }
+        store.advance(Duration::from_micros(999));
+        let last = store.take(&policy, &Call::ALICE).decision;
+        assert_eq!(retry_after(&last), Some(Duration::from_micros(1)));
+        store.advance(Duration::from_micros(1));
+        assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
+    });
+}
+
+#[test]
+fn the_fastest_quota_is_exact_to_the_token() {
+    on_both_stores(|store| {
+        let most = Quota::MAX_CAPACITY;
+        let policy = per_user(store.new_server(), most, Duration::from_secs(1));
+        let all = Call {
+            cost: most,
+            ..Call::ALICE
+        };
+        assert!(store.take(&policy, &all).decision.is_allowed());
+        // 2,147 tokens and a fraction each microsecond; the fractions add up to whole tokens.
+        let mut taken = 0_u64;
+        for _ in 0..1_000 {
+            store.advance(Duration::from_micros(1));
+            let there = store.peek(&policy, &Call::ALICE).buckets[0].remaining;
+            let rest = Call {
+                cost: there,
+                ..Call::ALICE
+            };
+            assert!(store.take(&policy, &rest).decision.is_allowed());
+            taken += u64::from(there);
+        }
+        assert_eq!(taken, u64::from(most) * 1_000 / 1_000_000);
+    });
+}
+
+#[test]
+fn a_rate_of_a_million_a_second_is_kept_for_an_hour_of_uneven_steps() {
+    for rate in [10_000_u32, 70_000, 100_000, 1_000_000] {
+        on_both_stores(|store| {
+            let policy = per_user(store.new_server(), rate, Duration::from_secs(1));
+            let began = store.now();
+            let mut taken = 0_u64;
+            for step in 0..1_000_u64 {
+                store.advance(Duration::from_micros(1 + step * 7_919 % 7_000));
+                let there = store.peek(&policy, &Call::ALICE).buckets[0].remaining;
+                if there > 0 {
+                    let all = Call {
+                        cost: there,
+                        ..Call::ALICE
+                    };
+                    assert!(store.take(&policy, &all).decision.is_allowed());
+                    taken += u64::from(there);
+                }
+            }
+            // The first take emptied a full bucket; from then on each microsecond counts.
+            let first_step = Duration::from_micros(1);
+            let span = store.now().since(began + first_step).as_micros();
+            let refilled = u64::try_from(span).expect("fits") * u64::from(rate) / 1_000_000;
+            assert_eq!(taken, u64::from(rate) + refilled);
+        });
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_refills_nothing_and_never_twice() {
+    on_both_stores(|store| {
+        let policy = per_user(store.new_server(), 2, MINUTE);
+        let two = Call {
+            cost: 2,
+            ..Call::ALICE
+        };
+        assert!(store.take(&policy, &two).decision.is_allowed());
+        let emptied_at = store.now();
+
+        store.set_clock(emptied_at - HOUR);
+        let denied = store.take(&policy, &Call::ALICE).decision;
+        // The clock has to come back to where it was, and then a token has to fill.
+        assert_eq!(retry_after(&denied), Some(HOUR + MINUTE / 2));
+        store.set_clock(emptied_at);
+        assert!(!store.take(&policy, &Call::ALICE).decision.is_allowed());
+        store.advance(MINUTE / 2);
+        assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
+        assert!(!store.take(&policy, &Call::ALICE).decision.is_allowed());
+    });
+}
+
+#[test]
+fn the_admission_bound_holds_whatever_the_clock_does() {
+    on_both_stores(|store| {
+        let steps = prop::collection::vec((-5_000_000_i64..5_000_000, 1_u32..4), 1..40);
+        let case = (1_u32..6, 1_000_u64..3_000_000, steps);
+        let mut runner = TestRunner::new(Config {
+            cases: 500,
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let outcome = runner.run(&case, |(capacity, period, steps)| {
+            store.set_clock(store.now().max(START));
+            let policy = per_user(store.new_server(), capacity, Duration::from_micros(period));
+            // The bucket is first seen, and so full, now.
+            let began = store.now();
+            let mut latest = began;
+            let mut taken = u128::from(store.take(&policy, &Call::ALICE).decision.is_allowed());
+            for (step, cost) in steps {
+                let micros = store.now().as_micros().saturating_add_signed(step);
+                let earliest = latest - store.longest_step_back;
+                store.set_clock(Timestamp::from_micros(micros).max(earliest));
+                latest = latest.max(store.now());
+                let call = Call {
+                    cost,
+                    ..Call::ALICE
+                };
+                if store.take(&policy, &call).decision.is_allowed() {
+                    taken += u128::from(cost);
+                }
+                let span = latest.since(began).as_micros();
+                let bound = u128::from(capacity) * (u128::from(period) + span);
+                prop_assert!(taken * u128::from(period) <= bound);
+            }
+            store.set_clock(latest);
+            Ok(())
+        });
+        assert_eq!(outcome, Ok(()));
+    });
+}
+
+#[test]
+fn a_changed_limit_keeps_the_tokens_and_hands_out_no_fresh_burst() {
+    on_both_stores(|store| {
+        let server = store.new_server();
+        let slow = per_user(server.clone(), 10, HOUR);
+        let all = Call {
+            cost: 10,
+            ..Call::ALICE
+        };
+        assert!(store.take(&slow, &all).decision.is_allowed());
+        store.advance(HOUR / 2);
+
+        // Half an hour of the old limit is 5 tokens; under the new one it would have been 18,000.
+        let fast = per_user(server.clone(), 10, Duration::from_secs(1));
+        assert_eq!(store.peek(&fast, &Call::ALICE).buckets[0].remaining, 5);
+        let small = per_user(server.clone(), 3, HOUR);
+        assert_eq!(store.peek(&small, &Call::ALICE).buckets[0].remaining, 3);
+        let large = per_user(server, 1_000, HOUR);
+        let answer = store.take(&large, &Call::ALICE);
+        assert_eq!(answer.buckets[0].remaining, 4);
+        store.advance(HOUR / 1_000);
+        assert_eq!(store.peek(&large, &Call::ALICE).buckets[0].remaining, 5);
+    });
+}
+
+#[test]
+fn a_changed_limit_keeps_what_is_filled_of_the_next_token() {
+    on_both_stores(|store| {
+        let server = store.new_server();
+        let monthly = per_user(server.clone(), 1, 30 * DAY);
+        assert!(store.take(&monthly, &Call::ALICE).decision.is_allowed());
+        store.advance(29 * DAY);
+        let of_ten_days = per_user(server, 1, 10 * DAY);
+        let denied = store.take(&of_ten_days, &Call::ALICE).decision;
+        assert_eq!(retry_after(&denied), Some(DAY / 3));
+    });
+}
+
+#[test]
+fn a_reset_makes_the_buckets_of_one_user_full_and_leaves_all_others() {
+    on_both_stores(|store| {
+        let own = Quotas {
+            global: Some(quota(10, HOUR)),
+            per_user: Some(quota(2, HOUR)),
+        };
+        let policy = Policy::new(store.new_server(), Mode::Enforce, own, []).expect("valid");
+        let bob = Call {
+            user: "bob",
+            ..Call::ALICE
+        };
+        store.take(&policy, &Call::ALICE);
+        store.take(&policy, &bob);
+        store.reset(&policy, Identity::new("alice").ok().as_ref());
+        let remaining = |call| {
+            let buckets = store.peek(&policy, call).buckets;
+            [buckets[0].remaining, buckets[1].remaining]
+        };
+        assert_eq!(remaining(&Call::ALICE), [8, 2]);
+        assert_eq!(remaining(&bob), [8, 1]);
+        store.reset(&policy, None);
+        assert_eq!(remaining(&bob), [10, 1]);
+        assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
+    });
+}
+
+#[test]
+fn checks_of_one_batch_are_decided_in_order() {
+    on_both_stores(|store| {
+        let policy = per_user(store.new_server(), 100, HOUR);
+        let plan = policy.plan(&Call::ALICE.check(&policy));
+        let answers = store.take_all(&vec![plan; 250]);
+        for (number, answer) in answers.iter().enumerate() {
+            assert_eq!(answer.decision.is_allowed(), number < 100, "check {number}");
+        }
+    });
+}
+
+#[test]
+fn plans_of_two_snapshots_in_one_batch_each_follow_their_own_quota() {
+    on_both_stores(|store| {
+        let server = store.new_server();
+        let (old, new) = (per_user(server.clone(), 5, HOUR), per_user(server, 2, HOUR));
+        let plan = |policy: &Policy| policy.plan(&Call::ALICE.check(policy));
+        let plans = [plan(&old), plan(&new), plan(&new), plan(&new), plan(&old)];
+        let answers = store.take_all(&plans);
+        let remaining = answers.iter().map(|answer| answer.buckets[0].remaining);
+        // 5 - 1 = 4, cut to 2; 1; 0; then nothing is left under either.
+        assert_eq!(remaining.collect::<Vec<_>>(), [4, 1, 0, 0, 0]);
+    });
+}
+
+/// Subjects and names that separators, escapes, patterns and hash tags are made of.
+const TRICKY: [&str; 18] = [
+    "alice",
+    "alice:",
+    ":alice",
+    "al:ice",
+    "{alice}",
+    "alice}",
+    "%61lice",
+    "%",
+    "%25",
+    "ali\nce",
+    "ali\0ce",
+    "alice ",
+    "🦀",
+    "a#b",
+    "*",
+    "anonymous",
+    "user:alice",
+    "server",
+];
+
+#[test]
+fn no_two_subjects_or_operations_share_a_bucket() {
+    on_both_stores(|store| {
+        let long = ["x".repeat(1_000), "x".repeat(1_001)];
+        let names: Vec<&str> = TRICKY
+            .iter()
+            .copied()
+            .chain(long.iter().map(String::as_str))
+            .collect();
+        let once = Quotas {
+            global: None,
+            per_user: Some(quota(1, DAY)),
+        };
+        let operations = names.iter().map(|name| (tool(name), once));
+        let policy = Policy::new(
+            store.new_server(),
+            Mode::Enforce,
+            Quotas::default(),
+            operations,
+        )
+        .expect("valid");
+        let users = names.iter().copied().chain([""]); // the empty subject is the anonymous one
+        let pairs: Vec<_> = users
+            .flat_map(|user| names.iter().map(move |name| (user, *name)))
+            .collect();
+        for expected in [true, false] {
+            for (user, name) in &pairs {
+                let call = Call {
+                    user,
+                    tool: Some(name),
+                    cost: 1,
+                };
+                let decision = store.take(&policy, &call).decision;
+                assert_eq!(decision.is_allowed(), expected, "{user:?} {name:?}");
+            }
+        }
+    });
+}
