@@ -160,3 +160,6 @@ fn answer(plan: &Plan, decision: Decision, buckets: &[Bucket], now: Timestamp) -
         degraded: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

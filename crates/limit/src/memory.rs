@@ -249,3 +249,6 @@ impl PartialEq for IdleAt {
 }
 
 impl Eq for IdleAt {}
+
+#[cfg(test)]
+mod tests;

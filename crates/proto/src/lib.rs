@@ -35,7 +35,11 @@ mod tests {
     fn the_descriptor_set_holds_both_services_and_all_that_they_import() {
         let set = prost_types::FileDescriptorSet::decode(super::FILE_DESCRIPTOR_SET)
             .expect("the build has encoded it");
-        let files: Vec<_> = set.file.iter().map(prost_types::FileDescriptorProto::name).collect();
+        let files: Vec<_> = set
+            .file
+            .iter()
+            .map(prost_types::FileDescriptorProto::name)
+            .collect();
         for file in [
             "toolgate/v1/limiter.proto",
             "toolgate/v1/admin.proto",

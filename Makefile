@@ -1,0 +1,77 @@
+# `make test` is all that continuous integration runs. On a fresh Debian machine with a Rust
+# toolchain it installs what else it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: test tools fmt clippy doc isolation unit proto bench deny clean
+
+CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-server toolgate
+BUF    := .tools/node_modules/.bin/buf
+SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# grpcurl is tested with where Go can build it.
+GRPCURL       := $(CURDIR)/.tools/bin/grpcurl
+TEST_FEATURES := $(if $(shell command -v go),--features toolgate-tests/grpcurl)
+
+test: tools fmt clippy doc isolation proto unit
+
+tools: $(BUF) $(if $(TEST_FEATURES),$(GRPCURL))
+	@packages=(); \
+	command -v redis-server >/dev/null || packages+=(redis-server); \
+	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
+	if (( $${#packages[@]} )); then \
+	  $(SUDO) apt-get update -qq; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${packages[@]}"; \
+	fi
+
+$(BUF):
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm; }
+	npm install --prefix .tools --no-audit --no-fund @bufbuild/buf@1.75.0
+
+$(GRPCURL):
+	GOBIN=$(dir $@) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Each crate builds alone, and nobody reaches past the layers that ARCHITECTURE.md draws.
+isolation:
+	@for crate in $(CRATES); do echo "cargo check -p $$crate"; cargo check -q -p $$crate --locked; done
+	@forbid() { \
+	  found=$$(cargo tree -p $$1 -e normal --prefix none --locked | cut -d' ' -f1 | sort -u | grep -Ex "$$2" || true); \
+	  if [ -n "$$found" ]; then echo "$$1 must not depend on:" $$found >&2; exit 1; fi; \
+	}; \
+	forbid toolgate-limit  'tokio|tonic|prost|redis|opentelemetry|toolgate-(proto|redis|policy|server)'; \
+	forbid toolgate-proto  'redis|toolgate-(redis|policy|server)'; \
+	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server)'; \
+	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server)'
+	@for only_one in tonic prost rustls; do \
+	  count=$$(cargo tree --workspace -e normal --prefix none --locked | grep -E "^$$only_one v" | cut -d' ' -f1,2 | sort -u | wc -l); \
+	  if [ "$$count" != 1 ]; then echo "$$count versions of $$only_one" >&2; exit 1; fi; \
+	done
+
+proto:
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+unit:
+	PATH="$(dir $(GRPCURL)):$$PATH" cargo test --workspace --locked $(TEST_FEATURES)
+
+# Ratios, measured in one run; see docs/benchmarks.md.
+bench:
+	cargo bench -p toolgate-tests --bench ratios --locked
+
+# Licences, bans and sources of all dependencies; needs cargo-deny.
+deny:
+	cargo deny --locked check bans licenses sources
+
+clean:
+	cargo clean
+	rm -rf .tools

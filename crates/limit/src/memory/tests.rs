@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use futures::executor::block_on;
+
+use super::*;
+use crate::{Check, Identity, ManualClock, Mode, Policy, Quota, Quotas};
+
+const EPOCH: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+fn policy(capacity: u32, period: Duration) -> Policy {
+    let own = Quotas {
+        global: None,
+        per_user: Quota::new(capacity, period).ok(),
+    };
+    let server = "test/server".parse().expect("valid");
+    Policy::new(server, Mode::Enforce, own, []).expect("valid")
+}
+
+fn take(store: &MemoryStore<ManualClock>, policy: &Policy, user: u32) -> Result<bool, StoreError> {
+    let check = Check {
+        server: policy.server().clone(),
+        identity: Identity::new(&format!("user-{user}")).expect("valid"),
+        operation: None,
+        cost: Check::COST_OF_ONE,
+    };
+    let answers = block_on(store.take(vec![policy.plan(&check)]))?;
+    Ok(answers[0].decision.is_allowed())
+}
+
+#[test]
+fn users_whose_buckets_are_full_again_are_forgotten() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(1_000_000, clock.clone());
+    let policy = policy(10, Duration::from_secs(10));
+    for user in 0..10_000 {
+        assert!(take(&store, &policy, user).expect("room"));
+    }
+    assert_eq!(store.group_count(), 10_000);
+    // A second later all are full; each check forgets a few of them.
+    clock.advance(Duration::from_secs(1));
+    for _ in 0..10_000 / IDLE_PER_BATCH {
+        take(&store, &policy, 0).expect("room");
+    }
+    assert!(
+        store.group_count() <= IDLE_PER_BATCH,
+        "{}",
+        store.group_count()
+    );
+}
+
+#[test]
+fn a_user_who_goes_on_calling_is_not_forgotten() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(1_000, clock.clone());
+    let policy = policy(5, Duration::from_secs(5));
+    let mut allowed = 0;
+    for _ in 0..100 {
+        allowed += u32::from(take(&store, &policy, 0).expect("room"));
+        clock.advance(Duration::from_millis(500));
+    }
+    // 5 at first, and one each second for 49.5 seconds.
+    assert_eq!(allowed, 5 + 49);
+}
+
+#[test]
+fn a_full_store_refuses_new_users_and_goes_on_limiting_the_others() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(100, clock.clone());
+    let policy = policy(2, Duration::from_mins(1));
+    for user in 0..100 {
+        assert!(take(&store, &policy, user).expect("room"));
+    }
+    let refused = take(&store, &policy, 100).expect_err("no room");
+    assert!(
+        matches!(refused, StoreError::Full { max: 100 }),
+        "{refused}"
+    );
+    assert!(take(&store, &policy, 0).expect("known"));
+    assert!(!take(&store, &policy, 0).expect("known"));
+    assert_eq!(store.group_count(), 100);
+    // Once buckets are full there is room again.
+    clock.advance(Duration::from_secs(30));
+    assert!(take(&store, &policy, 100).expect("room"));
+}
+
+#[test]
+fn a_denial_takes_no_room() {
+    let store = MemoryStore::with_clock(10, ManualClock::new(EPOCH));
+    let policy = policy(1, Duration::from_mins(1));
+    let plan = |cost: u32| {
+        let check = Check {
+            server: policy.server().clone(),
+            identity: Identity::anonymous(),
+            operation: None,
+            cost: cost.try_into().expect("positive"),
+        };
+        policy.plan(&check)
+    };
+    let answers = block_on(store.take(vec![plan(2)])).expect("decided");
+    assert!(!answers[0].decision.is_allowed());
+    assert_eq!(store.group_count(), 0);
+}

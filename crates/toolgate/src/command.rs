@@ -1,0 +1,95 @@
+//! The subcommands, one file each.
+
+mod buckets;
+mod check;
+mod peek;
+mod policies;
+mod reset;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+use toolgate_proto::pb;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; check and peek: allowed (every check of -n)
+  1  error: no answer, or the limiter refused the request
+  2  the command line is wrong
+  3  check and peek: denied (any check of -n)";
+
+/// Shared, exact rate limits for MCP tool calls.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub(crate) struct Toolgate {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Peek(peek::Peek),
+    Buckets(buckets::Buckets),
+    Reset(reset::Reset),
+    Policies(policies::Policies),
+}
+
+/// How a command ended that did what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing was denied.
+    Done,
+    /// A check was denied.
+    Denied,
+}
+
+/// Runs the command on a runtime of its own.
+pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
+    let runtime = Runtime::new()?;
+    let outcome = runtime.block_on(async {
+        match toolgate.command {
+            Command::Check(check) => check.run().await,
+            Command::Peek(peek) => peek.run().await,
+            Command::Buckets(buckets) => buckets.run().await,
+            Command::Reset(reset) => reset.run().await,
+            Command::Policies(policies) => policies.run().await,
+        }
+    });
+    // The system looks up host names on a thread and without a deadline; dropping the runtime
+    // would wait for that thread.
+    runtime.shutdown_background();
+    outcome
+}
+
+impl Outcome {
+    /// Denied if any of the answers is.
+    fn of<'a>(answers: impl IntoIterator<Item = &'a pb::CheckResponse>) -> Self {
+        let denied = |answer: &pb::CheckResponse| answer.decision() == pb::Decision::Denied;
+        if answers.into_iter().any(denied) {
+            Self::Denied
+        } else {
+            Self::Done
+        }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Denied => Self::from(3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Toolgate::command().debug_assert();
+    }
+}
