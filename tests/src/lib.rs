@@ -2,9 +2,15 @@
 //! ended with the value that stands for them.
 
 mod clock;
+mod limiter;
+mod policy;
 mod process;
 mod redis;
+mod request;
 
 pub use clock::TurnedClock;
+pub use limiter::{Limiter, PATIENCE, toolgate};
+pub use policy::{PolicyFile, manifest};
 pub use process::Process;
 pub use redis::RedisServer;
+pub use request::{eventually, of_tool, of_user};

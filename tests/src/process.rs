@@ -3,6 +3,7 @@
 use std::{io, process::Stdio};
 
 use anyhow::{Context, Result};
+use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::process::{Child, Command};
 
 /// A running child. Dropping it kills it.
@@ -27,6 +28,13 @@ impl Process {
     /// The child itself, to wait for it or to read its output.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// Sends `signal`.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        let id = self.child.id().context("the process has ended")?;
+        let id = i32::try_from(id)?;
+        Ok(nix::sys::signal::kill(Pid::from_raw(id), signal)?)
     }
 
     /// Kills the process and waits until it is gone.

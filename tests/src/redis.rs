@@ -1,8 +1,14 @@
 //! A real redis-server.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use tokio::{process::Command, time::Instant};
 
 use crate::{Process, TurnedClock};
@@ -16,6 +22,7 @@ pub struct RedisServer {
     process: Process,
     folder: tempfile::TempDir,
     arguments: Vec<String>,
+    tls_port: u16,
 }
 
 impl RedisServer {
@@ -34,18 +41,58 @@ impl RedisServer {
         let folder = tempfile::tempdir()?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let process = launch(&folder, &arguments, clock)?;
-        let server = Self {
+        let mut server = Self {
             process,
             folder,
             arguments,
+            tls_port: 0,
         };
         server.answers().await?;
         Ok(server)
     }
 
+    /// A server that speaks TLS on a port of localhost too, with more arguments.
+    pub async fn start_with_tls(
+        certificate: &Path,
+        key: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+        let mut last = None;
+        // A port that is free now may be taken a moment later.
+        for _attempt in 0..10 {
+            let tls_port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let port = tls_port.to_string();
+            let mut all = vec!["--tls-port", &port, "--bind", "127.0.0.1"];
+            all.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+            all.extend([
+                "--tls-ca-cert-file",
+                &certificate,
+                "--tls-auth-clients",
+                "no",
+            ]);
+            all.extend(arguments);
+            match Self::start_with(&all, None).await {
+                Ok(server) => return Ok(Self { tls_port, ..server }),
+                Err(error) => last = Some(error),
+            }
+        }
+        last.map_or_else(|| bail!("no attempt was made"), Err)
+    }
+
+    /// The port on which the server speaks TLS; 0 if it does not.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
     /// Kills the server, as a crash would.
     pub async fn kill(&mut self) -> Result<()> {
         Ok(self.process.kill().await?)
+    }
+
+    /// Sends `signal` to the server, for example to stop and to continue it.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Starts the server anew, at the same address and empty.
@@ -70,10 +117,11 @@ impl RedisServer {
         self.folder.path().join("redis.sock")
     }
 
-    async fn answers(&self) -> Result<()> {
+    async fn answers(&mut self) -> Result<()> {
         let until = Instant::now() + START_DEADLINE;
         while self.connection().await.is_err() {
-            if Instant::now() > until {
+            let has_ended = self.process.child().try_wait()?.is_some();
+            if has_ended || Instant::now() > until {
                 let log = std::fs::read_to_string(self.folder.path().join("log"));
                 bail!("redis-server does not answer: {}", log.unwrap_or_default());
             }

@@ -61,16 +61,3 @@ pub enum StoreError {
     #[error("the store holds what Toolgate cannot read: {0}")]
     Corrupt(String),
 }
-
-impl StoreError {
-    /// A short fixed name of the kind of error, for counters and machine-readable reasons.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Unavailable { .. } => "unavailable",
-            Self::Timeout { .. } => "timeout",
-            Self::Full { .. } => "full",
-            Self::Overloaded { .. } => "overloaded",
-            Self::Corrupt(_) => "corrupt",
-        }
-    }
-}

@@ -77,6 +77,8 @@ impl RedisStore {
             .as_str()
             .into_connection_info()
             .map_err(invalid)?;
+        // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let tcp = TcpSettings::default().set_nodelay(true);
         let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
         let link = Arc::new(Link::open(client, config.connect_timeout));

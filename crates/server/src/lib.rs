@@ -1,1 +1,22 @@
-//! Empty.
+//! The limiter service.
+//!
+//! [`Server::bind`] reads the policies, opens the store and takes the addresses; [`Server::run`]
+//! serves until it is told to stop, and then drains. This crate is the one place where policies,
+//! store and gRPC meet.
+//!
+//! ```text
+//! LimiterService --Check--> StoreLimiter --Plan--> MemoryStore or RedisStore
+//! AdminService   ---------> Registry (policies, reloads), StoreLimiter (buckets, resets)
+//! Monitor        ---------> store, every second -> grpc.health.v1, /readyz
+//! ```
+
+mod config;
+mod grpc;
+mod health;
+mod http;
+mod listen;
+mod server;
+
+pub use config::{Config, ConfigError, InvalidStore, Settings, Store, StoreConfig};
+pub use listen::{InvalidListen, Listen};
+pub use server::{Server, ServerError};

@@ -5,6 +5,8 @@ mod check;
 mod peek;
 mod policies;
 mod reset;
+mod serve;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -15,7 +17,7 @@ use toolgate_proto::pb;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; check and peek: allowed (every check of -n)
-  1  error: no answer, or the limiter refused the request
+  1  error: no answer, the limiter refused the request, or validate found an error
   2  the command line is wrong
   3  check and peek: denied (any check of -n)";
 
@@ -29,11 +31,13 @@ pub(crate) struct Toolgate {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
     Check(check::Check),
     Peek(peek::Peek),
     Buckets(buckets::Buckets),
     Reset(reset::Reset),
     Policies(policies::Policies),
+    Validate(validate::Validate),
 }
 
 /// How a command ended that did what it was asked to.
@@ -43,6 +47,8 @@ pub(crate) enum Outcome {
     Done,
     /// A check was denied.
     Denied,
+    /// A manifest is not valid; what is wrong was printed.
+    Invalid,
 }
 
 /// Runs the command on a runtime of its own.
@@ -50,11 +56,13 @@ pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(async {
         match toolgate.command {
+            Command::Serve(serve) => serve.run().await,
             Command::Check(check) => check.run().await,
             Command::Peek(peek) => peek.run().await,
             Command::Buckets(buckets) => buckets.run().await,
             Command::Reset(reset) => reset.run().await,
             Command::Policies(policies) => policies.run().await,
+            Command::Validate(validate) => validate.run(),
         }
     });
     // The system looks up host names on a thread and without a deadline; dropping the runtime
@@ -80,6 +88,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::Denied => Self::from(3),
+            Outcome::Invalid => Self::FAILURE,
         }
     }
 }

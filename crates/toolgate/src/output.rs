@@ -1,6 +1,7 @@
 //! What commands print: tables for people, JSON for scripts.
 
 pub(crate) mod json;
+pub(crate) mod manifests;
 pub(crate) mod policies;
 mod style;
 pub(crate) mod table;

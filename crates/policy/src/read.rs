@@ -1,0 +1,128 @@
+//! From files to validated policies.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    path::{Path, PathBuf},
+};
+
+use toolgate_limit::{Policy, ServerId};
+
+use crate::{
+    Diagnostics,
+    diagnostic::{Diagnostic, Report, Severity},
+    files::Files,
+    manifest::Manifest,
+    node,
+};
+
+/// Where a policy was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as it was named to be read.
+    pub file: PathBuf,
+    /// The first line of the manifest in it, from 1.
+    pub line: usize,
+}
+
+/// Everything that was read.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The policies of the manifests that are right, no server twice, in the order of reading. If
+    /// there are errors beside them they must not come into force: what is missing here would be
+    /// unlimited.
+    pub policies: Vec<(Policy, Origin)>,
+    /// All that is wrong with the others, and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+impl Loaded {
+    /// The policies with any warnings, or, if there is any error, all diagnostics.
+    pub fn into_result(self) -> Result<(Vec<(Policy, Origin)>, Diagnostics), Diagnostics> {
+        if self.diagnostics.has_errors() {
+            Err(self.diagnostics)
+        } else {
+            Ok((self.policies, self.diagnostics))
+        }
+    }
+}
+
+/// Reads the manifests in files and folders.
+///
+/// Of a folder every `*.yaml` and `*.yml` is read, by name, but no hidden file and no folder in it.
+/// A path that cannot be read and a file over 16 MiB are errors; a folder or a file without
+/// manifests is a warning.
+pub fn read_paths(paths: &[PathBuf]) -> Loaded {
+    load(Files::read(paths))
+}
+
+/// Reads the manifests in `text`; diagnostics and origins name it as `file`, which is not opened.
+pub fn read_text(file: &Path, text: &str) -> Loaded {
+    load(Files {
+        texts: vec![(file.to_owned(), text.to_owned())],
+        problems: Vec::new(),
+    })
+}
+
+/// The policies in `files`.
+pub(crate) fn load(files: Files) -> Loaded {
+    let mut reader = Reader {
+        diagnostics: files.problems,
+        ..Reader::default()
+    };
+    for (path, text) in &files.texts {
+        reader.read(path, text);
+    }
+    Loaded {
+        policies: reader.policies,
+        diagnostics: reader.diagnostics.into(),
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    policies: Vec<(Policy, Origin)>,
+    /// Where each server was first named.
+    first: HashMap<ServerId, Origin>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn read(&mut self, file: &Path, text: &str) {
+        let mut report = Report::new(file, text);
+        let documents = node::documents(text, &mut report);
+        if documents.is_empty() && report.errors() == 0 {
+            let message = "has no manifests";
+            let warning = Diagnostic::of_file(file, Severity::Warning, message);
+            self.diagnostics.push(warning);
+        }
+        for document in documents {
+            let manifest = Manifest::read(&document, &mut report);
+            let origin = Origin {
+                file: file.to_owned(),
+                line: document.place.line,
+            };
+            self.keep(manifest, origin, &mut report);
+        }
+        self.diagnostics.extend(report.into_found());
+    }
+
+    fn keep(&mut self, manifest: Manifest, origin: Origin, report: &mut Report<'_>) {
+        let Some((server, place)) = manifest.server else {
+            return;
+        };
+        match self.first.entry(server) {
+            Entry::Occupied(first) => {
+                let Origin { file, line } = first.get();
+                let (server, file) = (first.key(), file.display());
+                let message =
+                    format!("server {server} is configured twice; first in {file}:{line}");
+                report.error(place, message);
+            }
+            Entry::Vacant(first) => {
+                first.insert(origin.clone());
+                self.policies
+                    .extend(manifest.policy.map(|policy| (policy, origin)));
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The settings of a limiter, and where they come from.
+//!
+//! One type, [`Settings`], serves all three sources: it reads flags and environment (flag over
+//! environment) and the YAML file. [`Config`] is what is left when the sources are laid over each
+//! other and over the defaults.
+
+use std::{fmt, fs, io, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+use toolgate_limit::GoDuration;
+use toolgate_redis::RedisConfig;
+
+use crate::Listen;
+
+/// The settings as one source gives them; what it does not give is none.
+///
+/// A setting has one name in three spellings: `--grpc-listen`, `TOOLGATE_GRPC_LISTEN`, and
+/// `grpcListen` in the file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// File or folder of policy manifests; may be given more than once
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "TOOLGATE_POLICIES",
+        value_delimiter = ','
+    )]
+    pub policies: Vec<PathBuf>,
+
+    /// Where buckets live: `memory`, or the URL of a Redis: redis://, rediss://, redis+unix://
+    /// [default: memory]
+    #[arg(
+        long,
+        value_name = "STORE",
+        env = "TOOLGATE_STORE",
+        hide_env_values = true
+    )]
+    #[serde(deserialize_with = "from_text")]
+    pub store: Option<Store>,
+
+    /// Address of the gRPC API: `host:port` or `unix:///path` [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR", env = "TOOLGATE_GRPC_LISTEN")]
+    #[serde(deserialize_with = "from_text")]
+    pub grpc_listen: Option<Listen>,
+
+    /// Address of /livez and /readyz: `host:port` or `unix:///path` [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDR", env = "TOOLGATE_HTTP_LISTEN")]
+    #[serde(deserialize_with = "from_text")]
+    pub http_listen: Option<Listen>,
+
+    /// The most time that one operation on Redis may take [default: 40ms]
+    #[arg(long, value_name = "DURATION", env = "TOOLGATE_STORE_TIMEOUT")]
+    #[serde(deserialize_with = "from_text")]
+    pub store_timeout: Option<GoDuration>,
+
+    /// The most time that one attempt to connect to Redis may take [default: 1s]
+    #[arg(long, value_name = "DURATION", env = "TOOLGATE_STORE_CONNECT_TIMEOUT")]
+    #[serde(deserialize_with = "from_text")]
+    pub store_connect_timeout: Option<GoDuration>,
+
+    /// The most active users that the memory store keeps; more are an error [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "TOOLGATE_MEMORY_MAX_USERS")]
+    pub memory_max_users: Option<usize>,
+
+    /// The most time that calls in flight have to finish when the limiter stops [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "TOOLGATE_DRAIN_TIMEOUT")]
+    #[serde(deserialize_with = "from_text")]
+    pub drain_timeout: Option<GoDuration>,
+}
+
+/// A setting that is written as text, in the form that its flag has.
+fn from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Where buckets live, as it is written.
+#[derive(Clone)]
+pub enum Store {
+    /// In this process.
+    Memory,
+    /// In the Redis at this URL.
+    Redis(String),
+}
+
+/// A text that names no store. It is not repeated here, as it may hold a password.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a store is `memory` or a URL that begins with redis://, rediss:// or redis+unix://")]
+pub struct InvalidStore;
+
+impl FromStr for Store {
+    type Err = InvalidStore;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStore> {
+        const SCHEMES: [&str; 3] = ["redis://", "rediss://", "redis+unix://"];
+        match text {
+            "memory" => Ok(Self::Memory),
+            url if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
+                Ok(Self::Redis(url.to_owned()))
+            }
+            _ => Err(InvalidStore),
+        }
+    }
+}
+
+/// Without the password that a URL may hold.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            Self::Redis(_) => "Redis(..)",
+        })
+    }
+}
+
+/// All that a limiter has to know to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Files and folders of policy manifests.
+    pub policies: Vec<PathBuf>,
+    /// Where buckets live.
+    pub store: StoreConfig,
+    /// Address of the gRPC API.
+    pub grpc_listen: Listen,
+    /// Address of `/livez` and `/readyz`.
+    pub http_listen: Listen,
+    /// The most time that calls in flight have to finish when the limiter stops.
+    pub drain_timeout: Duration,
+}
+
+/// Where buckets live, and the bounds that go with it.
+#[derive(Clone, Debug)]
+pub enum StoreConfig {
+    /// In this process.
+    Memory {
+        /// The most groups of buckets: active users, and one for each server.
+        max_users: usize,
+    },
+    /// In Redis.
+    Redis(RedisConfig),
+}
+
+/// Why settings make no [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file does not hold settings.
+    #[error("{}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+    /// Without policies nothing would be limited.
+    #[error("no policies: give --policies PATH, TOOLGATE_POLICIES or `policies:` in the file")]
+    NoPolicies,
+    /// A duration that must not be zero.
+    #[error("{0} must be longer than 0s")]
+    ZeroDuration(&'static str),
+}
+
+impl Settings {
+    /// The settings in the YAML file at `path`.
+    pub fn read(path: PathBuf) -> Result<Self, ConfigError> {
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        serde_saphyr::from_str(&text).map_err(|error| ConfigError::Parse {
+            reason: error.to_string(),
+            path,
+        })
+    }
+
+    /// These settings, and those of `below` where these are silent.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            policies: if self.policies.is_empty() {
+                below.policies
+            } else {
+                self.policies
+            },
+            store: self.store.or(below.store),
+            grpc_listen: self.grpc_listen.or(below.grpc_listen),
+            http_listen: self.http_listen.or(below.http_listen),
+            store_timeout: self.store_timeout.or(below.store_timeout),
+            store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
+            memory_max_users: self.memory_max_users.or(below.memory_max_users),
+            drain_timeout: self.drain_timeout.or(below.drain_timeout),
+        }
+    }
+}
+
+impl TryFrom<Settings> for Config {
+    type Error = ConfigError;
+
+    fn try_from(settings: Settings) -> Result<Self, ConfigError> {
+        if settings.policies.is_empty() {
+            return Err(ConfigError::NoPolicies);
+        }
+        let store = match settings.store.unwrap_or(Store::Memory) {
+            Store::Memory => StoreConfig::Memory {
+                max_users: settings.memory_max_users.unwrap_or(1_000_000),
+            },
+            Store::Redis(url) => {
+                let default = RedisConfig::new(url);
+                let timeout = settings.store_timeout;
+                let connect_timeout = settings.store_connect_timeout;
+                StoreConfig::Redis(RedisConfig {
+                    timeout: duration("storeTimeout", timeout, default.timeout)?,
+                    connect_timeout: duration(
+                        "storeConnectTimeout",
+                        connect_timeout,
+                        default.connect_timeout,
+                    )?,
+                    ..default
+                })
+            }
+        };
+        let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
+        Ok(Self {
+            policies: settings.policies,
+            store,
+            grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
+            http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),
+            drain_timeout: settings
+                .drain_timeout
+                .map_or(Duration::from_secs(10), |timeout| timeout.0),
+        })
+    }
+}
+
+fn duration(
+    name: &'static str,
+    given: Option<GoDuration>,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    match given {
+        Some(GoDuration(Duration::ZERO)) => Err(ConfigError::ZeroDuration(name)),
+        Some(GoDuration(given)) => Ok(given),
+        None => Ok(default),
+    }
+}
+
+#[cfg(test)]
+mod tests;

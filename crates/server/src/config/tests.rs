@@ -1,0 +1,76 @@
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn flags(arguments: &[&str]) -> Settings {
+    let arguments = [&["test"], arguments].concat();
+    Flags::try_parse_from(arguments).expect("valid").settings
+}
+
+fn file(text: &str) -> Result<Settings, String> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), text).expect("written");
+    Settings::read(file.path().to_owned()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    let below = file(
+        "policies: [a.yaml, b/]\ngrpcListen: unix:///run/x.sock\nstore: redis://127.0.0.1\nstoreTimeout: 20ms\n",
+    );
+    let above = flags(&["--grpc-listen", "127.0.0.1:1", "--drain-timeout", "3s"]);
+    let config = Config::try_from(above.over(below.expect("valid"))).expect("valid");
+    assert_eq!(
+        config.policies,
+        [PathBuf::from("a.yaml"), PathBuf::from("b/")]
+    );
+    assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:1");
+    assert_eq!(config.http_listen.to_string(), "127.0.0.1:7071");
+    assert_eq!(config.drain_timeout, Duration::from_secs(3));
+    let StoreConfig::Redis(redis) = config.store else {
+        panic!("not Redis");
+    };
+    assert_eq!(redis.timeout, Duration::from_millis(20));
+    assert_eq!(redis.connect_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn a_wrong_setting_in_the_file_is_named_with_its_line() {
+    for (text, parts) in [
+        ("policies: [x]\nstores: memory\n", ["stores", "line 2"]),
+        ("\n\nstoreTimeout: 5\n", ["without a unit", "line 3"]),
+        ("grpcListen: 7070\n", ["no address to listen on", "line 1"]),
+        ("store: postgres://x\n", ["redis://", "line 1"]),
+    ] {
+        let error = file(text).expect_err(text);
+        for part in parts {
+            assert!(error.contains(part), "{text:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn without_policies_there_is_no_config() {
+    let error = Config::try_from(Settings::default()).expect_err("no policies");
+    assert!(error.to_string().contains("--policies"), "{error}");
+}
+
+#[test]
+fn a_deadline_of_zero_is_refused() {
+    let settings = flags(&["--policies=x", "--store=redis://h", "--store-timeout=0s"]);
+    let error = Config::try_from(settings).expect_err("zero");
+    assert_eq!(error.to_string(), "storeTimeout must be longer than 0s");
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let settings = flags(&["--policies=x", "--store=redis://user:hunter2@h:1"]);
+    let shown = format!("{settings:?} {:?}", Config::try_from(settings.clone()));
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

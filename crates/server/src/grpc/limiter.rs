@@ -1,0 +1,102 @@
+//! `toolgate.v1.LimiterService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use toolgate_limit::{Check, Limiter};
+use toolgate_proto::pb::{
+    CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
+    PeekResponse, check_stream_response::Result as Outcome, limiter_service_server::LimiterService,
+};
+
+use super::status;
+
+/// The most checks of one stream that are decided at a time. While there are so many, the stream
+/// is not read, and HTTP/2 flow control holds the caller back.
+const MAX_IN_FLIGHT_PER_STREAM: usize = 1_024;
+
+/// Answers checks over gRPC.
+#[derive(Debug)]
+pub(crate) struct LimiterGrpc {
+    limiter: Arc<dyn Limiter>,
+    /// Cancelled when the limiter stops: streams then take no more checks, answer those in flight
+    /// and end.
+    stopping: CancellationToken,
+}
+
+impl LimiterGrpc {
+    pub(crate) fn new(limiter: Arc<dyn Limiter>, stopping: CancellationToken) -> Self {
+        Self { limiter, stopping }
+    }
+}
+
+#[tonic::async_trait]
+impl LimiterService for LimiterGrpc {
+    async fn check(
+        &self,
+        request: Request<CheckRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+        let answer = self.limiter.check(check).await;
+        let answer = answer.map_err(|error| status::undecided(&error))?;
+        Ok(Response::new(answer.into()))
+    }
+
+    async fn peek(&self, request: Request<PeekRequest>) -> Result<Response<PeekResponse>, Status> {
+        let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+        let answer = self.limiter.peek(check).await;
+        let answer = answer.map_err(|error| status::undecided(&error))?;
+        Ok(Response::new(PeekResponse {
+            check: Some(answer.into()),
+        }))
+    }
+
+    type CheckStreamStream =
+        Pin<Box<dyn Stream<Item = Result<CheckStreamResponse, Status>> + Send>>;
+
+    async fn check_stream(
+        &self,
+        request: Request<Streaming<CheckStreamRequest>>,
+    ) -> Result<Response<Self::CheckStreamStream>, Status> {
+        let limiter = Arc::clone(&self.limiter);
+        let answers = request
+            .into_inner()
+            .take_until(self.stopping.clone().cancelled_owned())
+            .map_ok(move |request| answer(Arc::clone(&limiter), request))
+            .try_buffer_unordered(MAX_IN_FLIGHT_PER_STREAM);
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// The answer to one check of a stream. An error is one of this check, not of the stream.
+async fn answer(
+    limiter: Arc<dyn Limiter>,
+    request: CheckStreamRequest,
+) -> Result<CheckStreamResponse, Status> {
+    let id = request.id;
+    let result = match decide(&*limiter, request).await {
+        Ok(response) => Outcome::Response(response),
+        Err(status) => Outcome::Error(status::to_message(&status)),
+    };
+    Ok(CheckStreamResponse {
+        id,
+        result: Some(result),
+    })
+}
+
+async fn decide(
+    limiter: &dyn Limiter,
+    request: CheckStreamRequest,
+) -> Result<CheckResponse, Status> {
+    let (check, patience) = request.into_check().map_err(status::invalid)?;
+    let answer = match patience {
+        None => limiter.check(check).await,
+        Some(patience) => timeout(patience, limiter.check(check))
+            .await
+            .map_err(|_| status::too_late())?,
+    };
+    Ok(answer.map_err(|error| status::undecided(&error))?.into())
+}

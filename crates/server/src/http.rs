@@ -1,0 +1,21 @@
+//! `/livez` and `/readyz`, for Kubernetes probes.
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use tokio::sync::watch;
+
+use crate::health::Readiness;
+
+/// `/livez` says that the process runs; `/readyz` whether calls are decided, and if not, why.
+pub(crate) fn router(readiness: watch::Receiver<Readiness>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(readiness)
+}
+
+async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {
+    match &*readiness.borrow() {
+        Readiness::Ready => (StatusCode::OK, "ok\n".to_owned()),
+        Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}

@@ -1,0 +1,226 @@
+//! Wiring, serving and drain.
+
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::time::timeout;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::{Router as GrpcRouter, TcpIncoming};
+use tonic_health::server::HealthReporter;
+use toolgate_limit::{BucketStore, MemoryStore, StoreLimiter, SystemClock};
+use toolgate_policy::{Diagnostics, FileSource, Registry, Watch};
+use toolgate_proto::{
+    FILE_DESCRIPTOR_SET,
+    pb::{admin_service_server::AdminServiceServer, limiter_service_server::LimiterServiceServer},
+};
+use toolgate_redis::{InvalidUrl, RedisStore};
+
+use crate::{
+    Config, Listen, StoreConfig,
+    grpc::{Admin, LimiterGrpc},
+    health::Monitor,
+    http,
+    listen::Listener,
+};
+
+/// The largest request, in bytes: some times the longest subject, issuer and name together.
+const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// The most calls and streams at a time on one connection.
+const MAX_STREAMS_PER_CONNECTION: u32 = 1_024;
+
+/// A caller that has gone without a word is noticed after both.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// A limiter that has read its policies and taken its addresses.
+#[derive(Debug)]
+pub struct Server {
+    registry: Arc<Registry>,
+    store: Arc<dyn BucketStore>,
+    grpc: (Listener, Listen),
+    http: (Listener, Listen),
+    drain_timeout: Duration,
+    /// Reloads policies as long as the server lives.
+    _watch: Watch,
+}
+
+/// Why a limiter cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The policies are wrong.
+    #[error("the policies are not valid:\n{0}")]
+    Policies(Diagnostics),
+    /// The policies cannot be watched.
+    #[error("cannot watch the policies for changes")]
+    Watch(#[source] io::Error),
+    /// The store's URL is wrong.
+    #[error(transparent)]
+    Store(#[from] InvalidUrl),
+    /// An address cannot be taken.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: Listen,
+        /// Why.
+        source: io::Error,
+    },
+    /// The descriptors of the API cannot be served.
+    #[error("cannot serve reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The gRPC server has failed.
+    #[error("the gRPC server has failed")]
+    Grpc(#[from] tonic::transport::Error),
+}
+
+impl Server {
+    /// Reads the policies, opens the store and takes the addresses. Redis need not be there.
+    pub async fn bind(config: &Config) -> Result<Self, ServerError> {
+        let mut source = FileSource::new(config.policies.clone());
+        let registry = Arc::new(Registry::new(Arc::new(SystemClock::new())));
+        source.load(&registry).map_err(ServerError::Policies)?;
+        let watch = source
+            .watch(Arc::clone(&registry))
+            .map_err(ServerError::Watch)?;
+        let store: Arc<dyn BucketStore> = match &config.store {
+            StoreConfig::Memory { max_users } => Arc::new(MemoryStore::new(*max_users)),
+            StoreConfig::Redis(redis) => Arc::new(RedisStore::open(redis)?),
+        };
+        Ok(Self {
+            registry,
+            store,
+            grpc: bind(&config.grpc_listen).await?,
+            http: bind(&config.http_listen).await?,
+            drain_timeout: config.drain_timeout,
+            _watch: watch,
+        })
+    }
+
+    /// The address of the gRPC API.
+    pub fn grpc_address(&self) -> &Listen {
+        &self.grpc.1
+    }
+
+    /// The address of `/livez` and `/readyz`.
+    pub fn http_address(&self) -> &Listen {
+        &self.http.1
+    }
+
+    /// The policies in force.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Serves until `stop` is done. Then, in this order: health turns to not serving, no more
+    /// calls are taken, and those in flight are answered, within the drain timeout.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let stopping = CancellationToken::new();
+        let closing = CancellationToken::new();
+
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let (monitor, readiness) =
+            Monitor::new(Arc::clone(&self.store), health.clone(), stopping.clone());
+        let monitor = tokio::spawn(monitor.run());
+        let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
+
+        let services =
+            services(&self.registry, &self.store, &stopping)?.add_service(health_service);
+        let mut grpc = pin!(serve_grpc(self.grpc.0, services, closing.clone()));
+        let outcome = tokio::select! {
+            failed = &mut grpc => failed,
+            () = stop => {
+                tracing::info!("stopping: calls in flight are finished, no more are taken");
+                stopping.cancel();
+                // Callers learn from health that they should go elsewhere, and then from the
+                // connection that they must.
+                let _ = monitor.await;
+                end_health_watches(health).await;
+                closing.cancel();
+                timeout(self.drain_timeout, grpc).await.unwrap_or_else(|_| {
+                    tracing::warn!(after = ?self.drain_timeout, "stopped with calls in flight");
+                    Ok(())
+                })
+            }
+        };
+        http.abort();
+        Ok(outcome?)
+    }
+}
+
+async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
+    address.bind().await.map_err(|source| ServerError::Bind {
+        address: address.clone(),
+        source,
+    })
+}
+
+/// All services but health.
+fn services(
+    registry: &Arc<Registry>,
+    store: &Arc<dyn BucketStore>,
+    stopping: &CancellationToken,
+) -> Result<GrpcRouter, ServerError> {
+    let limiter = StoreLimiter::new(Arc::clone(registry) as _, Arc::clone(store));
+    let admin = Admin::new(limiter.clone(), Arc::clone(registry));
+    let limiter = LimiterGrpc::new(Arc::new(limiter), stopping.clone());
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(tonic::transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .add_service(
+            LimiterServiceServer::new(limiter).max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
+}
+
+async fn serve_grpc(
+    listener: Listener,
+    services: GrpcRouter,
+    closing: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let closed = closing.cancelled_owned();
+    match listener {
+        Listener::Tcp(listener) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            services
+                .serve_with_incoming_shutdown(incoming, closed)
+                .await
+        }
+        Listener::Unix(listener) => {
+            let incoming = UnixListenerStream::new(listener);
+            services
+                .serve_with_incoming_shutdown(incoming, closed)
+                .await
+        }
+    }
+}
+
+/// Serves until aborted: probes want an answer to the end.
+async fn serve_http(listener: Listener, router: Router) {
+    let served = match listener {
+        Listener::Tcp(listener) => axum::serve(listener, router).await,
+        Listener::Unix(listener) => axum::serve(listener, router).await,
+    };
+    if let Err(error) = served {
+        tracing::error!(%error, "the HTTP server has failed");
+    }
+}
+
+/// Ends `grpc.health.v1.Health/Watch` streams, which would outlast every drain.
+async fn end_health_watches(mut health: HealthReporter) {
+    use toolgate_proto::pb::{admin_service_server, limiter_service_server};
+    for service in [
+        "",
+        limiter_service_server::SERVICE_NAME,
+        admin_service_server::SERVICE_NAME,
+    ] {
+        health.clear_service_status(service).await;
+    }
+}

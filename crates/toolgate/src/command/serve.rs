@@ -1,0 +1,135 @@
+//! `toolgate serve`: the limiter.
+
+use std::{
+    io::{IsTerminal as _, Write as _, stderr, stdout},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use toolgate_limit::{Policies as _, Policy};
+use toolgate_server::{Config, Listen, Server, Settings, StoreConfig};
+use tracing_subscriber::EnvFilter;
+
+use super::Outcome;
+
+/// Run a limiter, until SIGTERM or SIGINT
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// YAML file of settings, under the names of the flags in camelCase; flags and environment win
+    #[arg(long, value_name = "FILE", env = "TOOLGATE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// What to log, in the syntax of `RUST_LOG`
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "TOOLGATE_LOG",
+        default_value = "info"
+    )]
+    log: String,
+    /// How to log [default: text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", env = "TOOLGATE_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<Outcome> {
+        self.start_log()?;
+        let file = self.config.map(Settings::read).transpose()?;
+        let settings = self.settings.over(file.unwrap_or_default());
+        let config = Config::try_from(settings)?;
+
+        // Before anything listens, so that no signal is missed.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::bind(&config).await?;
+        // Whoever started the limiter may not read; it serves all the same.
+        let _ = stdout().write_all(greeting(&server, &config).as_bytes());
+
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        server.run(stop).await?;
+        Ok(Outcome::Done)
+    }
+
+    fn start_log(&self) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&self.log)
+            .with_context(|| format!("--log {:?} is no filter", self.log))?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(stderr);
+        let format = self.log_format.unwrap_or(if stderr().is_terminal() {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
+        });
+        match format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}
+
+/// Where the limiter listens, what it enforces, and a command to try.
+fn greeting(server: &Server, config: &Config) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let (grpc, http) = (server.grpc_address(), server.http_address());
+    let snapshot = server.registry().snapshot();
+    let policies = snapshot.policies();
+    let count = policies.len();
+    let store = match &config.store {
+        StoreConfig::Memory { .. } => "memory, of this process alone",
+        StoreConfig::Redis(_) => "Redis, shared by all replicas",
+    };
+    let to_try = policies
+        .first()
+        .map_or_else(String::new, |policy| command_to_try(policy, grpc));
+    format!(
+        "toolgate {version} is serving\n\
+         \x20 gRPC      {grpc}\n\
+         \x20 HTTP      {http}  (/livez, /readyz)\n\
+         \x20 policies  {count}\n\
+         \x20 store     {store}\n\
+         {to_try}"
+    )
+}
+
+fn command_to_try(policy: &Policy, address: &Listen) -> String {
+    let program = std::env::args().next();
+    let program = program.as_deref().unwrap_or("toolgate");
+    let server = policy.server();
+    let operation = policy
+        .limits()
+        .into_iter()
+        .find_map(|limit| limit.operation());
+    let operation = operation.map_or_else(String::new, |operation| {
+        format!(" --{} {:?}", operation.kind(), operation.name())
+    });
+    let endpoint = endpoint_flag(address);
+    format!("Try: {program} check {server} --user alice{operation} -n 5{endpoint}\n")
+}
+
+/// What a command needs to find this limiter, unless it is where commands look.
+fn endpoint_flag(address: &Listen) -> String {
+    match address {
+        Listen::Tcp(address) if address.to_string() == "127.0.0.1:7070" => String::new(),
+        Listen::Tcp(address) => format!(" --endpoint http://{address}"),
+        unix @ Listen::Unix(_) => format!(" --endpoint {unix}"),
+    }
+}

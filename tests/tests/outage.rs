@@ -1,0 +1,219 @@
+//! Redis is absent, dies, stalls and comes back: the limiter lives, answers within its deadline,
+//! and recovers by itself.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use toolgate_proto::pb::{CheckStreamRequest, Decision, check_stream_response::Result as Outcome};
+use toolgate_tests::{Limiter, PolicyFile, RedisServer, eventually, of_user};
+
+const SPEC: &str = "perUser: {maxTokens: 1000, refillPeriod: 24h}";
+
+async fn limiter_on(redis: &RedisServer, timeout: &str) -> Limiter {
+    let policies = PolicyFile::of_spec(SPEC).expect("a policy");
+    let arguments = ["--store", &redis.url(), "--store-timeout", timeout];
+    Limiter::start(&policies.path(), arguments)
+        .await
+        .expect("a limiter")
+}
+
+async fn check(limiter: &Limiter) -> Result<Decision, Status> {
+    let mut client = limiter.client().await.expect("the limiter lives");
+    let reply = client.check(of_user("alice")).await?;
+    Ok(reply.into_inner().decision())
+}
+
+fn reason(status: &Status) -> String {
+    let details = status.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!(details.domain, "toolgate.dev");
+    details.reason
+}
+
+async fn recovers(limiter: &Limiter) {
+    let decision = eventually("checks are decided again", async || {
+        check(limiter).await.ok()
+    })
+    .await;
+    assert_eq!(decision, Decision::Allowed);
+    eventually("the limiter is ready", async || {
+        is_ready(limiter).await.then_some(())
+    })
+    .await;
+}
+
+async fn is_ready(limiter: &Limiter) -> bool {
+    http_status(limiter, "/readyz").await == "200"
+}
+
+/// The status code of a GET, by the plainest client there is.
+async fn http_status(limiter: &Limiter, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut connection = tokio::net::TcpStream::connect(limiter.http_address())
+        .await
+        .expect("HTTP is served");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    connection
+        .write_all(request.as_bytes())
+        .await
+        .expect("sent");
+    let mut reply = String::new();
+    connection
+        .read_to_string(&mut reply)
+        .await
+        .expect("a reply");
+    reply.split(' ').nth(1).expect("a status line").to_owned()
+}
+
+#[tokio::test]
+async fn a_limiter_starts_without_redis_and_recovers_when_it_comes() {
+    let mut redis = RedisServer::start().await.expect("Redis");
+    redis.kill().await.expect("killed");
+    let limiter = limiter_on(&redis, "2s").await;
+    let status = check(&limiter).await.expect_err("there is no Redis");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(reason(&status), "STORE_UNAVAILABLE");
+    assert_eq!(http_status(&limiter, "/livez").await, "200");
+    assert_eq!(http_status(&limiter, "/readyz").await, "503");
+
+    redis.restart().await.expect("restarted");
+    recovers(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_dies_costs_errors_and_no_waiting_and_is_found_again() {
+    let mut redis = RedisServer::start().await.expect("Redis");
+    let limiter = limiter_on(&redis, "2s").await;
+    assert_eq!(
+        check(&limiter).await.expect("Redis is there"),
+        Decision::Allowed
+    );
+    for _outage in 0..2 {
+        redis.kill().await.expect("killed");
+        let status = eventually("checks fail", async || check(&limiter).await.err()).await;
+        assert_eq!(status.code(), Code::Unavailable);
+        // The script is gone with the old process; the new one is sent it again.
+        redis.restart().await.expect("restarted");
+        recovers(&limiter).await;
+    }
+}
+
+/// A stopped Redis accepts bytes and answers nothing: only a deadline helps.
+#[tokio::test]
+async fn a_redis_that_stalls_is_waited_for_no_longer_than_the_deadline() {
+    let mut redis = RedisServer::start().await.expect("Redis");
+    let limiter = limiter_on(&redis, "200ms").await;
+    recovers(&limiter).await;
+
+    redis.signal(Signal::SIGSTOP).expect("stopped");
+    for _ in 0..5 {
+        #[allow(clippy::disallowed_methods, reason = "real time is what is measured")]
+        let asked = Instant::now();
+        let status = check(&limiter).await.expect_err("Redis is stopped");
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        // Far above the deadline, for a busy machine, and far below any default of TCP.
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+    redis.signal(Signal::SIGCONT).expect("continued");
+    recovers(&limiter).await;
+}
+
+#[tokio::test]
+async fn on_a_stream_an_outage_fails_checks_and_not_the_stream() {
+    let mut redis = RedisServer::start().await.expect("Redis");
+    let limiter = limiter_on(&redis, "2s").await;
+    let mut client = limiter.client().await.expect("a connection");
+    let (requests, checks) = tokio::sync::mpsc::channel(1);
+    let checks = tokio_stream::wrappers::ReceiverStream::new(checks);
+    let reply = client.check_stream(checks).await.expect("a stream");
+    let replies = tokio::sync::Mutex::new(reply.into_inner());
+    let ask = async |id| {
+        let check = CheckStreamRequest {
+            id,
+            check: Some(of_user("alice")),
+            timeout: None,
+        };
+        requests.send(check).await.expect("the stream goes on");
+        let reply = replies
+            .lock()
+            .await
+            .message()
+            .await
+            .expect("the stream goes on");
+        let reply = reply.expect("the stream has not ended");
+        assert_eq!(reply.id, id);
+        reply.result.expect("a result")
+    };
+    let decided = |outcome: &Outcome| matches!(outcome, Outcome::Response(_));
+    assert!(decided(&ask(1).await));
+    redis.kill().await.expect("killed");
+    let error = eventually("checks fail", async || match ask(2).await {
+        Outcome::Error(error) => Some(error),
+        Outcome::Response(_) => None,
+    })
+    .await;
+    assert_eq!(error.code, i32::from(Code::Unavailable));
+    assert_eq!(error.details.len(), 1, "the error says why");
+    redis.restart().await.expect("restarted");
+    eventually("checks are decided", async || {
+        decided(&ask(3).await).then_some(())
+    })
+    .await;
+}
+
+/// Somebody else's value under our key fails the checks that touch it, and says where it is.
+#[tokio::test]
+async fn a_value_that_is_no_bucket_is_an_error_and_never_a_fresh_bucket() {
+    let redis = RedisServer::start().await.expect("Redis");
+    let limiter = limiter_on(&redis, "20s").await;
+    assert_eq!(
+        check(&limiter).await.expect("a decision"),
+        Decision::Allowed
+    );
+    let mut connection = redis.connection().await.expect("a connection");
+    for value in ["", "short", "something that is longer than any bucket"] {
+        redis::cmd("HSET")
+            .arg("tg:{test/server}:user:alice")
+            .arg("server")
+            .arg(value)
+            .exec_async(&mut connection)
+            .await
+            .expect("set");
+        let status = check(&limiter)
+            .await
+            .expect_err("the bucket cannot be read");
+        assert_eq!(status.code(), Code::Internal, "{value:?}: {status}");
+        assert_eq!(reason(&status), "STORE_CORRUPT");
+        let bob = limiter
+            .check(of_user("bob"))
+            .await
+            .expect("bob is not concerned");
+        assert_eq!(bob.decision(), Decision::Allowed);
+    }
+}
+
+/// Old scripts are lost when an operator flushes them.
+#[tokio::test]
+async fn a_flushed_script_is_loaded_again() {
+    let redis = RedisServer::start().await.expect("Redis");
+    let limiter = limiter_on(&redis, "20s").await;
+    let mut connection = redis.connection().await.expect("a connection");
+    for _ in 0..3 {
+        assert_eq!(
+            check(&limiter).await.expect("a decision"),
+            Decision::Allowed
+        );
+        redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .exec_async(&mut connection)
+            .await
+            .expect("flushed");
+    }
+}
