@@ -1,5 +1,7 @@
 //! The block that all kinds share: `global`, `perUser`, `tools`, `prompts`, `resources`.
 
+use std::collections::HashMap;
+
 use toolgate_limit::{Mode, Operation, OperationKind, Policy, PolicyError, Quotas, ServerId};
 
 use super::{name::read_name, quota::read_quota};
@@ -73,7 +75,7 @@ impl Limits {
             report.error(list.node.place, message);
             return;
         };
-        let mut first_lines = std::collections::HashMap::new();
+        let mut first_lines = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             let path = format!("{path}[{i}]");
             let Some(read) = self.read_operation(item, path, kind, dialect, report) else {
@@ -171,10 +173,11 @@ fn read_target(fields: &mut Fields<'_>, dialect: Dialect, report: &mut Report<'_
     {
         if let Some(global) = global {
             let line = global.place.line;
-            report.error(
-                shared.place,
-                format!("shared is the deprecated name of global, which is given in line {line}; configure only one of them"),
+            let message = format!(
+                "shared is the deprecated name of global, which is given in line {line}; \
+                 configure only one of them"
             );
+            report.error(shared.place, message);
         } else {
             let message = "shared is the deprecated name of global; rename it";
             report.warning(shared.place, message);
