@@ -149,10 +149,11 @@ do
     if #writes > 0 then
       call('HSET', KEYS[hash], unpack(writes))
       -- A bucket that is gone counts as full, so the hash lives until all of its buckets are; and
-      -- a second longer, so that a clock which steps back by less refills nothing twice.
+      -- a second longer, so that a clock which steps back by less refills nothing twice. A quarter
+      -- on top spares most checks the second call.
       local milliseconds = ceil(full_after / 1000) + 1001
       if call('PTTL', KEYS[hash]) < milliseconds then
-        call('PEXPIRE', KEYS[hash], milliseconds)
+        call('PEXPIRE', KEYS[hash], ceil(milliseconds * 1.25))
       end
     end
     field = field + field_counts[hash]

@@ -175,7 +175,7 @@ fn the_fastest_quota_is_exact_to_the_token() {
 }
 
 #[test]
-fn a_rate_of_a_million_a_second_is_kept_for_an_hour_of_uneven_steps() {
+fn a_fast_rate_is_kept_to_the_token_over_uneven_steps() {
     for rate in [10_000_u32, 70_000, 100_000, 1_000_000] {
         on_both_stores(|store| {
             let policy = per_user(store.new_server(), rate, Duration::from_secs(1));
