@@ -432,7 +432,10 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_acl() {
     };
     let certificate = file("cert.pem", certified.cert.pem());
     let key = file("key.pem", certified.signing_key.serialize_pem());
-    let user = ["--user", "toolgate", "on", ">p@ss", "~tg:*", "+@all"];
+    // The permissions that the README names, and no others.
+    let permissions = "+evalsha +eval +time +hmget +hset +hdel +pttl +pexpire +set +multi +exec";
+    let mut user = vec!["--user", "toolgate", "on", ">p@ss", "~tg:*"];
+    user.extend(permissions.split(' '));
     let redis = RedisServer::start_with_tls(&certificate, &key, &user)
         .await
         .expect("Redis");
@@ -450,6 +453,23 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_acl() {
     let limiter = start(&url).await;
     let reply = limiter.check(of_user("alice")).await.expect("a decision");
     assert_eq!(reply.buckets[0].remaining, 1);
+    let mut admin = limiter.admin().await.expect("a connection");
+    let alice = ResetBucketsRequest {
+        server: "test/server".to_owned(),
+        identity: of_user("alice").identity,
+        operation: None,
+    };
+    admin.reset_buckets(alice).await.expect("a reset");
+    let request = PeekRequest {
+        check: Some(of_user("alice")),
+    };
+    let mut client = limiter.client().await.expect("a connection");
+    let peek = client.peek(request).await.expect("a decision").into_inner();
+    assert_eq!(peek.check.expect("a check").buckets[0].remaining, 2);
+    eventually("the store is seen to answer", async || {
+        (health(&limiter, "").await == Ok(ServingStatus::Serving)).then_some(())
+    })
+    .await;
 
     let stranger = start(&url.replace("p%40ss", "wrong")).await;
     let mut client = stranger.client().await.expect("a connection");
