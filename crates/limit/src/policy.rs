@@ -1,4 +1,4 @@
-//! The limits of one server, and all servers' limits at one time.
+//! The limits of one server.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -159,40 +159,5 @@ impl Policy {
         let mut plan = Plan::new(self.server.clone(), Check::COST_OF_ONE);
         plan.add(group, limits.cloned().collect());
         plan
-    }
-}
-
-/// One immutable generation of all policies.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    generation: u64,
-    policies: HashMap<ServerId, Arc<Policy>>,
-}
-
-impl Snapshot {
-    /// The snapshot of `policies`; of two for one server the later one counts.
-    pub fn new(generation: u64, policies: impl IntoIterator<Item = Policy>) -> Self {
-        let by_server = |policy: Policy| (policy.server.clone(), Arc::new(policy));
-        Self {
-            generation,
-            policies: policies.into_iter().map(by_server).collect(),
-        }
-    }
-
-    /// Counts up with each snapshot of a process, from 1; 0 is the empty one before any was read.
-    pub const fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The policy of `server`, if it has one.
-    pub fn policy(&self, server: &ServerId) -> Option<&Arc<Policy>> {
-        self.policies.get(server)
-    }
-
-    /// All policies, by server id.
-    pub fn policies(&self) -> Vec<&Arc<Policy>> {
-        let mut policies: Vec<_> = self.policies.values().collect();
-        policies.sort_unstable_by_key(|policy| &policy.server);
-        policies
     }
 }
