@@ -5,6 +5,7 @@ mod clock;
 mod limiter;
 mod policy;
 mod process;
+mod proxy;
 mod redis;
 mod request;
 
@@ -12,5 +13,6 @@ pub use clock::TurnedClock;
 pub use limiter::{Limiter, PATIENCE, toolgate};
 pub use policy::{PolicyFile, manifest};
 pub use process::Process;
+pub use proxy::{Fault, FaultProxy};
 pub use redis::RedisServer;
 pub use request::{eventually, of_tool, of_user};

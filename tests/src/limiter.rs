@@ -21,7 +21,7 @@ use toolgate_proto::pb::{
     limiter_service_client::LimiterServiceClient,
 };
 
-use crate::Process;
+use crate::{PolicyFile, Process};
 
 /// For a machine that is very busy; no test waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -33,6 +33,8 @@ pub struct Limiter {
     endpoint: String,
     http_address: String,
     log: tempfile::NamedTempFile,
+    /// The policies, if the limiter has a file of its own.
+    _policies: Option<PolicyFile>,
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -43,6 +45,19 @@ impl Limiter {
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
         Self::start_with(policies, arguments, |_| {}).await
+    }
+
+    /// As [`Limiter::start`], with a policy file of its own; see [`PolicyFile::of_spec`].
+    pub async fn of_spec<A: AsRef<OsStr>>(
+        spec: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let policies = PolicyFile::of_spec(spec)?;
+        let limiter = Self::start(&policies.path(), arguments).await?;
+        Ok(Self {
+            _policies: Some(policies),
+            ..limiter
+        })
     }
 
     /// As [`Limiter::start`]; `adjust` changes the command before it runs.
@@ -89,6 +104,7 @@ impl Limiter {
             http_address: address("HTTP")?.to_owned(),
             process,
             log,
+            _policies: None,
             _stdout: stdout,
         })
     }

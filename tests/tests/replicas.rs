@@ -11,7 +11,7 @@ use toolgate_proto::pb::{
     CheckRequest, CheckStreamRequest, Decision, ListBucketsRequest,
     check_stream_response::Result as Outcome, limiter_service_client::LimiterServiceClient,
 };
-use toolgate_tests::{Limiter, PolicyFile, RedisServer, TurnedClock, of_tool};
+use toolgate_tests::{Limiter, RedisServer, TurnedClock, of_tool};
 
 const CHECKS: usize = 10_000;
 
@@ -24,13 +24,11 @@ const SPEC: &str = "
 /// A Redis on `clock`, and two limiters that share it.
 async fn two_replicas(clock: Option<&TurnedClock>) -> (RedisServer, [Limiter; 2]) {
     let redis = RedisServer::start_with(&[], clock).await.expect("Redis");
-    let policies = PolicyFile::of_spec(SPEC).expect("a policy");
     let replica = async || {
         // A debug build on a busy machine takes its time for ten thousand checks at once.
         let arguments = ["--store", &redis.url(), "--store-timeout", "50s"];
-        Limiter::start(&policies.path(), arguments)
-            .await
-            .expect("a limiter")
+        let limiter = Limiter::of_spec(SPEC, arguments).await;
+        limiter.expect("a limiter")
     };
     let replicas = [replica().await, replica().await];
     (redis, replicas)

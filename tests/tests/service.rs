@@ -21,10 +21,7 @@ use toolgate_tests::{Limiter, PolicyFile, RedisServer, eventually, manifest, of_
 const TWO_A_DAY: &str = "perUser: {maxTokens: 2, refillPeriod: 24h}";
 
 async fn limiter(spec: &str) -> Limiter {
-    let policies = PolicyFile::of_spec(spec).expect("a policy");
-    Limiter::start(&policies.path(), [""; 0])
-        .await
-        .expect("a limiter")
+    Limiter::of_spec(spec, [""; 0]).await.expect("a limiter")
 }
 
 async fn health(limiter: &Limiter, service: &str) -> Result<ServingStatus, Code> {
@@ -360,6 +357,38 @@ async fn on_a_stream_a_wrong_check_fails_alone() {
             (10, allowed),
         ]
     );
+}
+
+/// A long field is refused by its name. A message beyond all measure ends the stream, but not before
+/// the checks that came ahead of it are answered.
+#[tokio::test]
+async fn on_a_stream_a_message_that_is_too_large_costs_no_other_check() {
+    let limiter = limiter("perUser: {maxTokens: 1000, refillPeriod: 24h}").await;
+    let mut client = limiter.client().await.expect("a connection");
+    let check = |id, check| CheckStreamRequest {
+        id,
+        check: Some(check),
+        timeout: None,
+    };
+    let mut requests: Vec<_> = (0..100).map(|id| check(id, of_user("alice"))).collect();
+    requests.push(check(100, of_tool("alice", &"x".repeat(70_000))));
+    requests.push(check(101, of_tool("alice", &"x".repeat(2_000_000))));
+    let replies = client.check_stream(futures::stream::iter(requests)).await;
+    let replies: Vec<_> = replies.expect("a stream").into_inner().collect().await;
+    let (answers, failures): (Vec<_>, Vec<_>) = replies.into_iter().partition(Result::is_ok);
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert_eq!(answers.len(), 101, "all that came ahead");
+    let refused = answers.into_iter().filter_map(|answer| {
+        let answer = answer.expect("an answer");
+        match answer.result.expect("a result") {
+            Outcome::Response(_) => None,
+            Outcome::Error(error) => Some((answer.id, error.message)),
+        }
+    });
+    let refused: Vec<_> = refused.collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0].0, 100);
+    assert!(refused[0].1.starts_with("check.tool: "), "{refused:?}");
 }
 
 #[tokio::test]

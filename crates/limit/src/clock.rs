@@ -14,6 +14,9 @@ use std::{
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// Later than any other.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// The point `micros` microseconds after the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

@@ -1,6 +1,6 @@
 //! Who answers checks.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -19,6 +19,17 @@ pub trait Limiter: fmt::Debug + Send + Sync {
     async fn peek(&self, check: Check) -> Result<Answer, LimiterError>;
 }
 
+#[async_trait]
+impl<L: Limiter + ?Sized> Limiter for Arc<L> {
+    async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
+        (**self).check(check).await
+    }
+
+    async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {
+        (**self).peek(check).await
+    }
+}
+
 /// Why a limiter made no decision.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,6 +37,56 @@ pub enum LimiterError {
     /// The store made none.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No connection to a remote limiter is up. Nothing was sent.
+    #[error("no limiter is reachable at {endpoint}")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoint: Arc<str>,
+    },
+    /// A remote limiter has failed too often of late, and is left alone for now. Nothing was sent.
+    #[error("the circuit breaker of the limiter at {endpoint} is open")]
+    BreakerOpen {
+        /// Which one.
+        endpoint: Arc<str>,
+    },
+    /// As many checks as may be wait for a remote limiter. Nothing was sent.
+    #[error("{max} checks wait for the limiter, which is the most that may")]
+    Overloaded {
+        /// The bound.
+        max: usize,
+    },
+    /// A remote limiter did not answer in time. The check may have been paid.
+    #[error("the limiter did not answer within {after:?}")]
+    Timeout {
+        /// The deadline that has passed.
+        after: Duration,
+    },
+    /// The connection to a remote limiter broke before the answer. The check may have been paid.
+    #[error("the connection to the limiter was lost: {reason}")]
+    ConnectionLost {
+        /// What broke it.
+        reason: Arc<str>,
+    },
+    /// A remote limiter answered that it has failed.
+    #[error("the limiter failed with {code}: {message}")]
+    Failed {
+        /// The gRPC status code by name, for example `ResourceExhausted`.
+        code: String,
+        /// The limiter's own words.
+        message: String,
+    },
+    /// A remote limiter does not decide this one check, which is invalid or not the caller's to
+    /// ask. It decides others.
+    #[error("the limiter refuses the check with {code}: {message}")]
+    Refused {
+        /// The gRPC status code by name, for example `InvalidArgument`.
+        code: String,
+        /// The limiter's own words.
+        message: String,
+    },
+    /// A remote limiter gave an answer that cannot be read.
+    #[error("the limiter's answer cannot be read: {0}")]
+    Malformed(String),
 }
 
 /// Where a limiter finds the policies in force.
@@ -97,12 +158,7 @@ impl Limiter for StoreLimiter {
         let Some((plan, mode)) = self.plan(&check) else {
             return Ok(Answer::unlimited());
         };
-        let answers = self.store.take(vec![plan]).await?;
-        let answer = answers
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| unreachable!("a store answers every plan"));
-        Ok(under(mode, answer))
+        Ok(under(mode, self.store.take(plan).await?))
     }
 
     async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {

@@ -11,10 +11,10 @@ use crate::{Answer, Plan};
 /// An implementation must pass the contract suite in `tests/`.
 #[async_trait]
 pub trait BucketStore: fmt::Debug + Send + Sync {
-    /// Decides the checks of `plans` in their order, one answer for each: when every bucket of a
-    /// plan holds its cost each pays, else none does. Plans of one server are decided as if at
-    /// one instant. After an error it is not known whether any has paid.
-    async fn take(&self, plans: Vec<Plan>) -> Result<Vec<Answer>, StoreError>;
+    /// Decides the check of `plan`, as if at one instant: when every bucket holds the cost each
+    /// pays, else none does. A store may decide concurrent checks together. After an error it is
+    /// not known whether the check has paid.
+    async fn take(&self, plan: Plan) -> Result<Answer, StoreError>;
 
     /// Decides without paying; the answer shows the buckets as they are.
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError>;
@@ -51,13 +51,10 @@ pub enum StoreError {
         /// The bound.
         max: usize,
     },
-    /// More checks wait for the store than it can take.
-    #[error("more than {max} checks wait for the store")]
-    Overloaded {
-        /// The bound.
-        max: usize,
-    },
-    /// What lies in the store is not what Toolgate has put there.
+    /// More checks wait for the store than it can decide in time.
+    #[error("more checks wait for the store than it can decide in time")]
+    Overloaded,
+    /// What lies in the store is not what Toolgate has put there. A reset of the bucket mends it.
     #[error("the store holds what Toolgate cannot read: {0}")]
     Corrupt(String),
 }

@@ -10,13 +10,15 @@ use redis::{Cmd, Value, cmd};
 use smallvec::SmallVec;
 use toolgate_limit::{Answer, Bucket, Group, Plan, Quota, ServerId, StoreError, Timestamp, take};
 
-use crate::{error::corrupt, key::key, record, reply};
+use crate::{
+    error::corrupt,
+    key::key,
+    record,
+    reply::{self, ALLOWED, UNDECIDED},
+};
 
 /// The most checks in one batch. Redis serves nobody else while it decides one.
 pub(crate) const MAX_CHECKS: usize = 64;
-
-/// The most buckets in one batch: what `u16` counts is more, but a Lua call takes no longer list.
-const MAX_BUCKETS: usize = 2_048;
 
 /// Checks to decide together, in order.
 #[derive(Debug, Default)]
@@ -51,10 +53,7 @@ impl Batch {
     /// Adds `plan` as the last check. Gives it back if it must go into the next batch: this one is
     /// full, or the two come from different snapshots and give one bucket different quotas.
     pub(crate) fn add(&mut self, plan: Plan) -> Result<(), Plan> {
-        let new_buckets = plan.limits().count();
-        let is_full = self.plans.len() >= MAX_CHECKS
-            || self.bucket_count + new_buckets > MAX_BUCKETS && !self.plans.is_empty();
-        if is_full || self.conflicts_with(&plan) {
+        if self.plans.len() >= MAX_CHECKS || self.conflicts_with(&plan) {
             return Err(plan);
         }
         let mut places = SmallVec::new();
@@ -154,37 +153,54 @@ impl Batch {
     }
 
     /// The answers, in the order of the checks, from the script's reply.
-    pub(crate) fn answers(&self, reply: Value) -> Result<Vec<Answer>, StoreError> {
+    pub(crate) fn answers(
+        &self,
+        reply: Value,
+    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let reply = reply::parse(reply, self.hashes.iter().map(|hash| hash.fields.len()))?;
         if reply.decisions.len() != self.plans.len() {
             return Err(corrupt("the script did not decide every check"));
         }
-        let mut buckets = Vec::with_capacity(self.hashes.len());
-        for (hash, values) in self.hashes.iter().zip(&reply.values) {
-            let states = hash.fields.iter().zip(values);
-            let states = states.map(|((name, quota), value)| {
-                state(value.as_deref(), *quota, reply.time)
-                    .ok_or_else(|| corrupt(&format!("{}, field {name}", hash.key)))
-            });
-            buckets.push(states.collect::<Result<Vec<_>, _>>()?);
-        }
-        let decided = self.plans.iter().zip(&reply.decisions);
-        decided
-            .map(|(Planned { plan, places }, &allowed)| {
-                let mut of_plan: SmallVec<[Bucket; 4]> = places
-                    .iter()
-                    .map(|place| buckets[place.hash][place.field])
-                    .collect();
-                let answer = take(plan, &mut of_plan, reply.time);
-                if answer.decision.is_allowed() != allowed {
-                    return Err(corrupt("Lua and Rust do not agree on a decision"));
-                }
-                for (place, bucket) in places.iter().zip(of_plan) {
-                    buckets[place.hash][place.field] = bucket;
-                }
-                Ok(answer)
+        let hashes = self.hashes.iter().zip(&reply.values);
+        let mut buckets: Vec<Vec<Option<Bucket>>> = hashes
+            .map(|(hash, values)| {
+                let states = hash.fields.iter().zip(values);
+                states
+                    .map(|((_, quota), value)| state(value.as_deref(), *quota, reply.time))
+                    .collect()
             })
-            .collect()
+            .collect();
+        let decided = self.plans.iter().zip(&reply.decisions);
+        Ok(decided
+            .map(|(planned, &decision)| planned.answer(&mut buckets, decision, reply.time))
+            .collect())
+    }
+}
+
+impl Planned {
+    /// The answer on `buckets`, which are then as the check leaves them. The script's `decision`
+    /// must be ours.
+    fn answer(
+        &self,
+        buckets: &mut [Vec<Option<Bucket>>],
+        decision: u8,
+        time: Timestamp,
+    ) -> Result<Answer, StoreError> {
+        let at = |place: &Place| buckets[place.hash].get(place.field).copied().flatten();
+        let read: Option<SmallVec<[Bucket; 4]>> = self.places.iter().map(at).collect();
+        let Some(mut of_plan) = read.filter(|_| decision != UNDECIDED) else {
+            return Err(corrupt(
+                "a value under this call's keys is no bucket; reset it, or delete it in Redis",
+            ));
+        };
+        let answer = take(&self.plan, &mut of_plan, time);
+        if answer.decision.is_allowed() != (decision == ALLOWED) {
+            return Err(corrupt("Lua and Rust do not agree on a decision"));
+        }
+        for (place, bucket) in self.places.iter().zip(of_plan) {
+            buckets[place.hash][place.field] = Some(bucket);
+        }
+        Ok(answer)
     }
 }
 

@@ -9,12 +9,15 @@
 -- ARGV[3..] the names of the fields, hash by hash
 --
 -- Replies {seconds, microseconds, decisions, values of the first hash, of the second, ...}: the
--- time of the batch, one character for each check ('1' allowed, '0' denied), and the values as
--- they were before the batch, from which the caller finds every bucket's state by itself.
+-- time of the batch, one character for each check ('1' allowed, '0' denied, '?' not decided, as a
+-- value is no bucket), and the values as they were before the batch, from which the caller finds
+-- every bucket's state by itself. For a key that is no hash there are no values.
 --
 -- A value is what crates/redis/src/record.rs describes. All integers are little-endian.
 
-local RECORD = '<I4I6I4I6I7'
+local RECORD, RECORD_BYTES = '<I4I6I4I6I7', 27
+local MAX_CAPACITY, MIN_PERIOD, MAX_PERIOD = 2147483647, 1000, 31622400000000
+local MAX_EXACT = 9007199254740992 -- 2^53
 
 local floor, ceil = math.floor, math.ceil
 local pack, unpack_from = struct.pack, struct.unpack
@@ -25,7 +28,7 @@ local call = redis.call
 -- beyond is divided as by hand, from the top, in digits of 7 bits, so every step stays below 2^53.
 local function muldiv(a, b, d)
   local product = a * b
-  if product < 9007199254740992 then
+  if product < MAX_EXACT then
     local rest = product % d
     return (product - rest) / d, rest
   end
@@ -45,8 +48,24 @@ end
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
--- The buckets of the batch at `now`, counted from 1 over all hashes.
-local capacities, periods, tokens, fractions, as_ofs = {}, {}, {}, {}, {}
+-- The buckets of the batch at `now`, counted from 1 over all hashes. One without tokens is one
+-- that cannot be read. What has changed is written back.
+local capacities, periods, tokens, fractions, as_ofs, changed = {}, {}, {}, {}, {}, {}
+
+-- The fields of `value`, if a bucket can be in that state.
+local function read(value)
+  if #value ~= RECORD_BYTES then
+    return nil
+  end
+  local capacity, period, held, fraction, as_of = unpack_from(RECORD, value)
+  local possible = capacity >= 1 and capacity <= MAX_CAPACITY
+    and period >= MIN_PERIOD and period <= MAX_PERIOD
+    and (held < capacity and fraction < period or held == capacity and fraction == 0)
+    and as_of < MAX_EXACT
+  if possible then
+    return capacity, period, held, fraction, as_of
+  end
+end
 
 local function load(i, capacity, period, value)
   capacities[i], periods[i] = capacity, period
@@ -54,7 +73,10 @@ local function load(i, capacity, period, value)
     tokens[i], fractions[i], as_ofs[i] = capacity, 0, now
     return
   end
-  local old_capacity, old_period, held, fraction, as_of = unpack_from(RECORD, value)
+  local old_capacity, old_period, held, fraction, as_of = read(value)
+  if not old_capacity then
+    return
+  end
   if as_of < now then
     local elapsed = now - as_of
     as_of = now
@@ -73,6 +95,8 @@ local function load(i, capacity, period, value)
     end
   end
   if old_capacity ~= capacity or old_period ~= period then
+    -- Kept even if nothing is paid: from now on the bucket fills at the new rate.
+    changed[i] = true
     if held >= capacity then
       held, fraction = capacity, 0
     else
@@ -89,41 +113,48 @@ do
   for hash = 1, #KEYS do
     local count
     count, at = unpack_from('<I2', layout, at)
-    local values = call('HMGET', KEYS[hash], unpack(ARGV, field, field + count - 1))
+    local values = redis.pcall('HMGET', KEYS[hash], unpack(ARGV, field, field + count - 1))
+    local is_hash = not values.err
     for i = 1, count do
       local capacity, period
       capacity, period, at = unpack_from('<I4I6', layout, at)
       bucket = bucket + 1
-      load(bucket, capacity, period, values[i])
+      if is_hash then
+        load(bucket, capacity, period, values[i])
+      end
     end
     field = field + count
     field_counts[hash] = count
-    reply[hash + 3] = values
+    reply[hash + 3] = is_hash and values or {}
   end
 end
 
-local changed = {}
 do
   local checks, at = ARGV[2], 1
   local decisions, asked = {}, {}
   while at <= #checks do
     local cost, count
     cost, count, at = unpack_from('<I4I1', checks, at)
-    local allowed = true
+    local decision = '1'
     for i = 1, count do
       local bucket
       bucket, at = unpack_from('<I2', checks, at)
       asked[i] = bucket
-      allowed = allowed and tokens[bucket] >= cost
+      local held = tokens[bucket]
+      if not held then
+        decision = '?'
+      elseif held < cost and decision == '1' then
+        decision = '0'
+      end
     end
-    if allowed then
+    if decision == '1' then
       for i = 1, count do
         local bucket = asked[i]
         tokens[bucket] = tokens[bucket] - cost
         changed[bucket] = true
       end
     end
-    decisions[#decisions + 1] = allowed and '1' or '0'
+    decisions[#decisions + 1] = decision
   end
   reply[3] = table.concat(decisions)
 end

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 use toolgate_limit::StoreError;
 
 /// Sorts an error of Redis into those of a store.
 pub(crate) fn to_store_error(error: &RedisError) -> StoreError {
-    let text_of = |error: &RedisError| StoreError::Corrupt(error.to_string());
     match error.kind() {
-        // A script that cannot read a value says so with a plain ERR.
-        ErrorKind::UnexpectedReturnType
-        | ErrorKind::Parse
-        | ErrorKind::Server(ServerErrorKind::ResponseError) => text_of(error),
-        ErrorKind::Extension if error.code() == Some("WRONGTYPE") => text_of(error),
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => corrupt(&error.to_string()),
+        _ if is_any(error, &["WRONGTYPE"]) => corrupt("a key of these buckets is no hash"),
         _ => StoreError::Unavailable {
             reason: error.to_string(),
             source: Some(Arc::new(error.clone())),
@@ -26,11 +22,19 @@ pub(crate) fn to_store_error(error: &RedisError) -> StoreError {
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
-        || matches!(
-            error.kind(),
-            ErrorKind::AuthenticationFailed
-                | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-        )
+        || error.kind() == ErrorKind::AuthenticationFailed
+        || is_any(error, &["READONLY", "MASTERDOWN", "NOAUTH"])
+}
+
+/// Whether the server has refused with one of `codes`, the first words of its errors: a command, or
+/// one among the commands of a pipeline.
+fn is_any(error: &RedisError, codes: &[&str]) -> bool {
+    let refused = error.clone().into_server_errors();
+    refused.is_some_and(|errors| {
+        errors
+            .iter()
+            .any(|(_, error)| codes.contains(&error.code()))
+    })
 }
 
 pub(crate) fn unavailable(reason: &str) -> StoreError {

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{SetOnce, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -19,6 +19,9 @@ use crate::error::{ends_connection, to_store_error, unavailable};
 
 /// Pauses between attempts to connect grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A connection that lasts so long is in order; one that is lost sooner is as good as none.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A connection that heals by itself until it is dropped.
 pub(crate) struct Link {
@@ -38,8 +41,8 @@ enum State {
 #[derive(Clone)]
 struct Connection {
     redis: MultiplexedConnection,
-    /// Told when the connection is of no more use.
-    lost: Arc<Notify>,
+    /// Set, with the reason, when the connection is of no more use.
+    lost: Arc<SetOnce<String>>,
 }
 
 impl Link {
@@ -69,18 +72,24 @@ impl Link {
         let mut connection = timeout_at(ends, self.connection())
             .await
             .map_err(too_late)??;
-        let result = timeout_at(ends, work(&mut connection.redis)).await;
-        // A reply that comes after its deadline is nobody's, and it may never come: a new
-        // connection is the one way to know where we stand.
-        let is_lost = result
-            .as_ref()
-            .map_or(true, |result| result.as_ref().is_err_and(ends_connection));
-        if is_lost {
-            connection.lost.notify_one();
+        let began = Instant::now();
+        match timeout_at(ends, work(&mut connection.redis)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                if ends_connection(&error) {
+                    connection.give_up(&error.to_string());
+                }
+                Err(to_store_error(&error))
+            }
+            Err(elapsed) => {
+                // A reply that comes after its deadline is nobody's, and it may never come: a new
+                // connection is the one way to know where we stand. Unless there was hardly time.
+                if began.elapsed() >= deadline / 2 {
+                    connection.give_up("no reply within the deadline");
+                }
+                Err(too_late(elapsed))
+            }
         }
-        result
-            .map_err(too_late)?
-            .map_err(|error| to_store_error(&error))
     }
 
     /// The connection that is up, or that is just being made.
@@ -90,10 +99,20 @@ impl Link {
             .wait_for(|state| !matches!(state, State::Connecting))
             .await;
         match known.as_deref() {
-            Ok(State::Up(connection)) => Ok(connection.clone()),
+            Ok(State::Up(connection)) => match connection.lost.get() {
+                None => Ok(connection.clone()),
+                Some(reason) => Err(unavailable(reason)),
+            },
             Ok(State::Down(reason)) => Err(unavailable(reason)),
             Ok(State::Connecting) | Err(_) => Err(unavailable("the connection is closed")),
         }
+    }
+}
+
+impl Connection {
+    fn give_up(&self, reason: &str) {
+        // Whoever gives up first says why.
+        let _ = self.lost.set(reason.to_owned());
     }
 }
 
@@ -121,33 +140,42 @@ impl Keeper {
     async fn run(self) {
         let address = &self.address;
         let mut pause = BACKOFF.0;
-        let mut is_down = false;
+        let mut outage_was_told = false;
         loop {
-            match self.connect().await {
-                Ok(redis) => {
-                    tracing::info!(address, "connected to Redis");
-                    (pause, is_down) = (BACKOFF.0, false);
-                    let lost = Arc::new(Notify::new());
-                    self.publish.send_replace(State::Up(Connection {
-                        redis,
-                        lost: Arc::clone(&lost),
-                    }));
-                    lost.notified().await;
-                    tracing::warn!(address, "lost the connection to Redis");
-                    self.publish.send_replace(State::Connecting);
-                }
-                Err(reason) => {
-                    // Said once for each outage, not for each attempt.
-                    if !is_down {
-                        tracing::error!(address, reason, "Redis cannot be reached");
-                        is_down = true;
-                    }
-                    self.publish.send_replace(State::Down(reason.into()));
-                    sleep(pause).await;
-                    pause = (pause * 2).min(BACKOFF.1);
-                }
+            let (settled, reason) = self.live().await;
+            if settled {
+                tracing::warn!(address, reason, "lost the connection to Redis");
+                (pause, outage_was_told) = (BACKOFF.0, false);
+                self.publish.send_replace(State::Connecting);
+                continue;
             }
+            // Once for each outage, not for each attempt.
+            if !outage_was_told {
+                tracing::error!(address, reason, "Redis does not decide");
+                outage_was_told = true;
+            }
+            self.publish.send_replace(State::Down(reason.into()));
+            sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
         }
+    }
+
+    /// One connection from beginning to end: whether it has settled, and why it ended.
+    async fn live(&self) -> (bool, String) {
+        let redis = match self.connect().await {
+            Ok(redis) => redis,
+            Err(reason) => return (false, reason),
+        };
+        let lost = Arc::new(SetOnce::new());
+        self.publish.send_replace(State::Up(Connection {
+            redis,
+            lost: Arc::clone(&lost),
+        }));
+        if let Ok(reason) = timeout(SETTLED, lost.wait()).await {
+            return (false, reason.clone());
+        }
+        tracing::info!(address = self.address, "connected to Redis");
+        (true, lost.wait().await.clone())
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, String> {

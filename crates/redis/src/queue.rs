@@ -3,12 +3,16 @@
 //! One task sends batches, one at a time. Checks that come while a batch is on its way wait in a
 //! channel; when the batch is back, those that wait become the next one. Under low load a check
 //! travels alone and waits for nothing; under high load batches grow. There is no timer.
+//!
+//! When more checks come than Redis decides, a check that has waited half its time is refused
+//! rather than sent: it would be paid, and answered when nobody listens any more.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::Instant,
 };
 use toolgate_limit::{Answer, Plan, StoreError};
 
@@ -26,6 +30,7 @@ type Caller = oneshot::Sender<Result<Answer, StoreError>>;
 struct Job {
     plan: Plan,
     caller: Caller,
+    since: Instant,
 }
 
 /// Takes checks, hands out answers.
@@ -38,12 +43,12 @@ pub(crate) struct Queue {
 impl Queue {
     /// Begins to send batches over `link`, each within `deadline`, in a task on the current
     /// runtime.
-    pub(crate) fn open(link: Arc<Link>, deadline: Duration) -> Self {
+    pub(crate) fn open(link: Arc<Link>, script: Arc<CheckScript>, deadline: Duration) -> Self {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         let sender = Sender {
             link,
+            script,
             deadline,
-            script: CheckScript::new(),
         };
         Self {
             jobs,
@@ -55,11 +60,14 @@ impl Queue {
     /// sent, it never is.
     pub(crate) fn submit(&self, plan: Plan) -> Result<Pending, StoreError> {
         let (caller, answer) = oneshot::channel();
-        match self.jobs.try_send(Job { plan, caller }) {
+        let since = Instant::now();
+        match self.jobs.try_send(Job {
+            plan,
+            caller,
+            since,
+        }) {
             Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                Err(StoreError::Overloaded { max: MAX_WAITING })
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
         }
     }
@@ -78,15 +86,15 @@ impl Drop for Queue {
 
 struct Sender {
     link: Arc<Link>,
+    script: Arc<CheckScript>,
     deadline: Duration,
-    script: CheckScript,
 }
 
 impl Sender {
     async fn run(self, mut waiting: mpsc::Receiver<Job>) {
         let mut first = waiting.recv().await;
         while let Some(job) = first {
-            let (batch, callers, left_over) = gather(job, &mut waiting);
+            let (batch, callers, left_over) = gather(job, &mut waiting, self.deadline / 2);
             if !callers.is_empty() {
                 self.decide(&batch, callers).await;
             }
@@ -107,7 +115,7 @@ impl Sender {
         match answers {
             Ok(answers) => {
                 for (caller, answer) in callers.into_iter().zip(answers) {
-                    let _ = caller.send(Ok(answer));
+                    let _ = caller.send(answer);
                 }
             }
             Err(error) => {
@@ -120,16 +128,23 @@ impl Sender {
 }
 
 /// All checks that wait, as far as they go into one batch, and the one that goes into the next.
-fn gather(first: Job, waiting: &mut mpsc::Receiver<Job>) -> (Batch, Vec<Caller>, Option<Job>) {
+/// Those that have waited longer than `patience` are refused.
+fn gather(
+    first: Job,
+    waiting: &mut mpsc::Receiver<Job>,
+    patience: Duration,
+) -> (Batch, Vec<Caller>, Option<Job>) {
     let mut batch = Batch::default();
     let mut callers = Vec::new();
     let mut next = Some(first);
-    while let Some(Job { plan, caller }) = next {
-        if !caller.is_closed() {
-            if let Err(plan) = batch.add(plan) {
-                return (batch, callers, Some(Job { plan, caller }));
+    while let Some(job) = next {
+        if job.since.elapsed() > patience {
+            let _ = job.caller.send(Err(StoreError::Overloaded));
+        } else if !job.caller.is_closed() {
+            if let Err(plan) = batch.add(job.plan) {
+                return (batch, callers, Some(Job { plan, ..job }));
             }
-            callers.push(caller);
+            callers.push(job.caller);
         }
         next = waiting.try_recv().ok();
     }

@@ -18,12 +18,19 @@ use toolgate_limit::{Bucket, Quota, Timestamp};
 /// Length of a record, in bytes.
 pub(crate) const LEN: usize = 27;
 
+/// Times from here on, the year 2255, are not exact in Lua.
+const MAX_EXACT: u64 = 1 << 53;
+
 /// The bucket in `bytes`; none if they are no record.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Bucket> {
     let bytes: &[u8; LEN] = bytes.try_into().ok()?;
     let period = Duration::from_micros(uint(&bytes[4..10]));
     let quota = Quota::new(narrow(&bytes[0..4])?, period).ok()?;
-    let as_of = Timestamp::from_micros(uint(&bytes[20..27]));
+    let as_of = uint(&bytes[20..27]);
+    if as_of >= MAX_EXACT {
+        return None;
+    }
+    let as_of = Timestamp::from_micros(as_of);
     Bucket::restore(quota, narrow(&bytes[10..14])?, uint(&bytes[14..20]), as_of)
 }
 
@@ -72,6 +79,7 @@ mod tests {
             (&with(9, 0xff)[..], "a period over 366 days"),
             (&with(10, 11)[..], "more tokens than the capacity"),
             (&with(19, 0xff)[..], "more than one token in parts"),
+            (&with(26, 0x20)[..], "a time after 2255"),
         ] {
             assert_eq!(decode(bytes), None, "{why}");
         }

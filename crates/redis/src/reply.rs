@@ -10,11 +10,17 @@ use crate::error::corrupt;
 pub(crate) struct Reply {
     /// The time at which the batch was decided.
     pub(crate) time: Timestamp,
-    /// For each check, whether it was allowed.
-    pub(crate) decisions: Vec<bool>,
-    /// For each hash, the stored value of each field before the batch.
+    /// For each check, what the script says of it.
+    pub(crate) decisions: Vec<u8>,
+    /// For each hash, the stored value of each field before the batch; none for what is no hash.
     pub(crate) values: Vec<Vec<Option<Vec<u8>>>>,
 }
+
+/// What the script says of a check that it has allowed.
+pub(crate) const ALLOWED: u8 = b'1';
+
+/// What it says of a check that touches a value which is no bucket.
+pub(crate) const UNDECIDED: u8 = b'?';
 
 /// Reads `reply`, which must hold as many values for each hash as `field_counts` says.
 pub(crate) fn parse(
@@ -35,15 +41,12 @@ pub(crate) fn parse(
     }
     let values = parts.zip(field_counts).map(|(part, count)| {
         values(part)
-            .filter(|values| values.len() == count)
+            .filter(|values| values.len() == count || values.is_empty())
             .ok_or_else(malformed)
     });
     Ok(Reply {
         time,
-        decisions: decisions
-            .into_iter()
-            .map(|decision| decision == b'1')
-            .collect(),
+        decisions,
         values: values.collect::<Result<_, _>>()?,
     })
 }

@@ -3,17 +3,21 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Client, IntoConnectionInfo, Pipeline, Value, io::tcp::TcpSettings, pipe};
+use redis::{
+    Client, IntoConnectionInfo, Pipeline, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    pipe,
+};
 use tokio::time::timeout;
 use toolgate_limit::{Answer, BucketStore, Plan, StoreError, peek};
 
 use crate::{
-    batch::state,
+    batch::{Batch, state},
     error::corrupt,
     key::key,
     link::Link,
     queue::{Queue, closed},
     reply,
+    script::CheckScript,
 };
 
 /// Where Redis is, and how long to wait for it.
@@ -21,7 +25,9 @@ use crate::{
 pub struct RedisConfig {
     /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `redis+unix:///path`.
     pub url: String,
-    /// The most time that one operation may take, waiting for its batch included.
+    /// The most time that one operation may take, waiting for its batch included: at least three
+    /// round trips, as a check may come just after a batch has left. A check that could not be
+    /// sent within half of it is refused.
     pub timeout: Duration,
     /// The most time that one attempt to connect may take.
     pub connect_timeout: Duration,
@@ -62,6 +68,7 @@ pub struct InvalidUrl {
 pub struct RedisStore {
     queue: Queue,
     link: Arc<Link>,
+    script: Arc<CheckScript>,
     timeout: Duration,
 }
 
@@ -82,9 +89,11 @@ impl RedisStore {
         let tcp = TcpSettings::default().set_nodelay(true);
         let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
         let link = Arc::new(Link::open(client, config.connect_timeout));
+        let script = Arc::new(CheckScript::new());
         Ok(Self {
-            queue: Queue::open(Arc::clone(&link), config.timeout),
+            queue: Queue::open(Arc::clone(&link), Arc::clone(&script), config.timeout),
             link,
+            script,
             timeout: config.timeout,
         })
     }
@@ -97,22 +106,14 @@ impl RedisStore {
 
 #[async_trait]
 impl BucketStore for RedisStore {
-    async fn take(&self, plans: Vec<Plan>) -> Result<Vec<Answer>, StoreError> {
-        let pending: Vec<_> = plans
-            .into_iter()
-            .map(|plan| self.queue.submit(plan))
-            .collect::<Result<_, _>>()?;
-        let answers = async {
-            let mut answers = Vec::with_capacity(pending.len());
-            for answer in pending {
-                answers.push(answer.await.map_err(|_| closed())??);
-            }
-            Ok(answers)
-        };
-        let too_late = |_| StoreError::Timeout {
-            after: self.timeout,
-        };
-        timeout(self.timeout, answers).await.map_err(too_late)?
+    async fn take(&self, plan: Plan) -> Result<Answer, StoreError> {
+        let answer = self.queue.submit(plan)?;
+        match timeout(self.timeout, answer).await {
+            Ok(answer) => answer.map_err(|_| closed())?,
+            Err(_) => Err(StoreError::Timeout {
+                after: self.timeout,
+            }),
+        }
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
@@ -157,10 +158,16 @@ impl BucketStore for RedisStore {
         self.run(&commands).await.map(drop)
     }
 
-    /// Writes, as a check does: a server that only reads cannot decide.
+    /// Runs the script and writes, as a check does: a server that only reads, or that does not let
+    /// us, cannot decide.
     async fn ping(&self) -> Result<(), StoreError> {
-        let mut commands = pipe();
-        commands.cmd("SET").arg("tg:ping").arg("").arg("PX").arg(1);
-        self.run(&commands).await.map(drop)
+        let mut write = pipe();
+        write.cmd("SET").arg("tg:ping").arg("").arg("PX").arg(1);
+        let no_checks = Batch::default();
+        let call = async |connection: &mut MultiplexedConnection| {
+            self.script.run(connection, &no_checks).await?;
+            write.query_async::<()>(connection).await
+        };
+        self.link.run(self.timeout, call).await
     }
 }

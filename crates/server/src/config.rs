@@ -37,15 +37,14 @@ pub struct Settings {
         env = "TOOLGATE_STORE",
         hide_env_values = true
     )]
-    #[serde(deserialize_with = "from_text")]
-    pub store: Option<Store>,
+    pub store: Option<Secret>,
 
-    /// Address of the gRPC API: `host:port` or `unix:///path` [default: 127.0.0.1:7070]
+    /// Address of the gRPC API: `ip:port` or `unix:///path` [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR", env = "TOOLGATE_GRPC_LISTEN")]
     #[serde(deserialize_with = "from_text")]
     pub grpc_listen: Option<Listen>,
 
-    /// Address of /livez and /readyz: `host:port` or `unix:///path` [default: 127.0.0.1:7071]
+    /// Address of /livez and /readyz: `ip:port` or `unix:///path` [default: 127.0.0.1:7071]
     #[arg(long, value_name = "ADDR", env = "TOOLGATE_HTTP_LISTEN")]
     #[serde(deserialize_with = "from_text")]
     pub http_listen: Option<Listen>,
@@ -80,42 +79,19 @@ where
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-/// Where buckets live, as it is written.
-#[derive(Clone)]
-pub enum Store {
-    /// In this process.
-    Memory,
-    /// In the Redis at this URL.
-    Redis(String),
-}
+/// A setting that may hold a password. Anything is one, so that no error has a reason to show it.
+#[derive(Clone, Deserialize)]
+pub struct Secret(String);
 
-/// A text that names no store. It is not repeated here, as it may hold a password.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a store is `memory` or a URL that begins with redis://, rediss:// or redis+unix://")]
-pub struct InvalidStore;
-
-impl FromStr for Store {
-    type Err = InvalidStore;
-
-    fn from_str(text: &str) -> Result<Self, InvalidStore> {
-        const SCHEMES: [&str; 3] = ["redis://", "rediss://", "redis+unix://"];
-        match text {
-            "memory" => Ok(Self::Memory),
-            url if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
-                Ok(Self::Redis(url.to_owned()))
-            }
-            _ => Err(InvalidStore),
-        }
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
-/// Without the password that a URL may hold.
-impl fmt::Debug for Store {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "Memory",
-            Self::Redis(_) => "Redis(..)",
-        })
+        f.write_str("Secret(..)")
     }
 }
 
@@ -168,9 +144,17 @@ pub enum ConfigError {
     /// Without policies nothing would be limited.
     #[error("no policies: give --policies PATH, TOOLGATE_POLICIES or `policies:` in the file")]
     NoPolicies,
+    /// The store is none. What was given is not repeated, as it may hold a password.
+    #[error(
+        "store must be `memory` or a URL that begins with redis://, rediss:// or redis+unix://"
+    )]
+    InvalidStore,
     /// A duration that must not be zero.
     #[error("{0} must be longer than 0s")]
     ZeroDuration(&'static str),
+    /// A memory store that keeps nobody would refuse everybody.
+    #[error("memoryMaxUsers must be at least 1")]
+    NoUsers,
 }
 
 impl Settings {
@@ -180,7 +164,9 @@ impl Settings {
             Ok(text) => text,
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        serde_saphyr::from_str(&text).map_err(|error| ConfigError::Parse {
+        // A snippet of the file could show a password.
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(&text, options).map_err(|error| ConfigError::Parse {
             reason: error.to_string(),
             path,
         })
@@ -206,6 +192,8 @@ impl Settings {
     }
 }
 
+const REDIS_SCHEMES: [&str; 3] = ["redis://", "rediss://", "redis+unix://"];
+
 impl TryFrom<Settings> for Config {
     type Error = ConfigError;
 
@@ -213,11 +201,15 @@ impl TryFrom<Settings> for Config {
         if settings.policies.is_empty() {
             return Err(ConfigError::NoPolicies);
         }
-        let store = match settings.store.unwrap_or(Store::Memory) {
-            Store::Memory => StoreConfig::Memory {
-                max_users: settings.memory_max_users.unwrap_or(1_000_000),
+        let store = settings.store.unwrap_or_else(|| "memory".into());
+        let store = match store.0.as_str() {
+            "memory" => StoreConfig::Memory {
+                max_users: match settings.memory_max_users {
+                    Some(0) => return Err(ConfigError::NoUsers),
+                    most => most.unwrap_or(1_000_000),
+                },
             },
-            Store::Redis(url) => {
+            url if REDIS_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
                 let default = RedisConfig::new(url);
                 let timeout = settings.store_timeout;
                 let connect_timeout = settings.store_connect_timeout;
@@ -231,6 +223,7 @@ impl TryFrom<Settings> for Config {
                     ..default
                 })
             }
+            _ => return Err(ConfigError::InvalidStore),
         };
         let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
         Ok(Self {

@@ -13,6 +13,12 @@ use toolgate_proto::pb::{
 /// How often the store is asked whether it would decide.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// After a failure it is asked again sooner, so that a passing one shows nobody the door.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// So many failures in a row are an outage.
+const FAILURES: u32 = 3;
+
 /// Whether calls should be sent here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
@@ -53,9 +59,9 @@ impl Monitor {
         let stopping = self.stopping.clone();
         stopping
             .run_until_cancelled(async {
+                let mut failures = 0;
                 loop {
-                    self.probe().await;
-                    sleep(PROBE_INTERVAL).await;
+                    sleep(self.probe(&mut failures).await).await;
                 }
             })
             .await;
@@ -66,14 +72,26 @@ impl Monitor {
         }
     }
 
-    async fn probe(&self) {
-        let (found, status) = match self.store.ping().await {
-            Ok(()) => (Readiness::Ready, ServingStatus::Serving),
-            Err(error) => {
-                let reason = error.to_string();
-                (Readiness::NotReady(reason), ServingStatus::NotServing)
+    /// Asks the store, tells of a change, and returns how long to wait before the next time.
+    async fn probe(&self, failures: &mut u32) -> Duration {
+        match self.store.ping().await {
+            Ok(()) => {
+                *failures = 0;
+                self.tell(Readiness::Ready, ServingStatus::Serving).await;
             }
-        };
+            Err(error) => {
+                *failures = failures.saturating_add(1);
+                if *failures < FAILURES {
+                    return RETRY_INTERVAL;
+                }
+                let found = Readiness::NotReady(error.to_string());
+                self.tell(found, ServingStatus::NotServing).await;
+            }
+        }
+        PROBE_INTERVAL
+    }
+
+    async fn tell(&self, found: Readiness, status: ServingStatus) {
         let before = self.readiness.send_replace(found.clone());
         if before == found {
             return;
@@ -83,7 +101,7 @@ impl Monitor {
         match (before, found) {
             (_, Readiness::Ready) => tracing::info!("ready: the store answers"),
             (Readiness::Ready, Readiness::NotReady(reason)) => {
-                tracing::error!(reason, "not ready: checks are answered UNAVAILABLE");
+                tracing::error!(reason, "not ready: checks are not decided");
             }
             // Another reason for the same state.
             (Readiness::NotReady(_), Readiness::NotReady(_)) => {}

@@ -17,6 +17,6 @@ mod http;
 mod listen;
 mod server;
 
-pub use config::{Config, ConfigError, InvalidStore, Settings, Store, StoreConfig};
+pub use config::{Config, ConfigError, Secret, Settings, StoreConfig};
 pub use listen::{InvalidListen, Listen};
 pub use server::{Server, ServerError};

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-/// An address to listen on: `host:port`, or `unix:///path`.
+/// An address to listen on: `ip:port`, or `unix:///path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// TCP. Port 0 takes a free one.
@@ -79,8 +79,14 @@ async fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else {
         return Ok(());
     };
-    if metadata.file_type().is_socket() && UnixStream::connect(path).await.is_err() {
-        std::fs::remove_file(path)?;
+    if !metadata.file_type().is_socket() {
+        return Ok(());
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?;
+        }
+        _ => {} // somebody listens, or may: binding will say so
     }
     Ok(())
 }

@@ -24,8 +24,9 @@ use crate::{
     listen::Listener,
 };
 
-/// The largest request, in bytes: some times the longest subject, issuer and name together.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The largest request, in bytes. Far above what is valid, so that a field that is too long is
+/// refused by its name; a larger message ends its stream.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// The most calls and streams at a time on one connection.
 const MAX_STREAMS_PER_CONNECTION: u32 = 1_024;

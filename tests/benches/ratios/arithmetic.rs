@@ -36,8 +36,8 @@ pub(crate) fn run() {
     };
     let in_memory = || {
         for plan in &plans {
-            let answers = block_on(store.take(vec![plan.clone()]));
-            black_box(answers).expect("room");
+            let answer = block_on(store.take(plan.clone()));
+            black_box(answer).expect("room");
         }
         CHECKS
     };

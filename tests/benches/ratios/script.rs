@@ -118,7 +118,7 @@ fn evaluate(
 fn check(runtime: &Runtime, store: &RedisStore, plans: &[Plan], in_flight: usize) -> usize {
     runtime.block_on(async {
         for plans in plans.chunks(in_flight) {
-            let checks = plans.iter().map(|plan| store.take(vec![plan.clone()]));
+            let checks = plans.iter().map(|plan| store.take(plan.clone()));
             try_join_all(checks).await.expect("decisions");
         }
     });

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 use toolgate_limit::{
     Answer, BucketStore, Check, Identity, ManualClock, MemoryStore, Mode, Operation, OperationKind,
-    Policy, Quota, Quotas, ServerId, StoreError, Timestamp,
+    Plan, Policy, Quota, Quotas, ServerId, StoreError, Timestamp,
 };
 use toolgate_redis::{RedisConfig, RedisStore};
 use toolgate_tests::{RedisServer, TurnedClock};
@@ -130,11 +131,13 @@ impl Fixture {
     }
 
     pub(crate) fn take(&self, policy: &Policy, call: &Call) -> Answer {
-        self.take_all(&[policy.plan(&call.check(policy))]).remove(0)
+        self.block_on(self.store.take(policy.plan(&call.check(policy))))
     }
 
-    pub(crate) fn take_all(&self, plans: &[toolgate_limit::Plan]) -> Vec<Answer> {
-        self.block_on(self.store.take(plans.to_vec()))
+    /// Asks all at once; the store may decide them together.
+    pub(crate) fn take_all(&self, plans: &[Plan]) -> Vec<Answer> {
+        let checks = plans.iter().map(|plan| self.store.take(plan.clone()));
+        self.block_on(try_join_all(checks))
     }
 
     pub(crate) fn peek(&self, policy: &Policy, call: &Call) -> Answer {

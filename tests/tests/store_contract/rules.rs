@@ -303,6 +303,44 @@ fn a_changed_limit_keeps_what_is_filled_of_the_next_token() {
     });
 }
 
+/// A denial pays nothing, but from the first check on under a new limit the bucket fills at the new
+/// rate. It once went on at the old one until that had filled a whole token, and the announced wait
+/// was wrong all the while.
+#[test]
+fn a_raised_limit_reaches_a_user_whose_bucket_is_empty() {
+    on_both_stores(|store| {
+        let server = store.new_server();
+        let yearly = per_user(server.clone(), 1, 366 * DAY);
+        assert!(store.take(&yearly, &Call::ALICE).decision.is_allowed());
+        store.advance(HOUR);
+        let fast = per_user(server, 1_000, Duration::from_secs(1));
+        let denied = store.take(&fast, &Call::ALICE).decision;
+        let wait = retry_after(&denied).expect("it can pass");
+        assert!(wait <= Duration::from_millis(1), "{wait:?}");
+        store.set_clock(store.now() + wait - Duration::from_micros(1));
+        assert!(!store.take(&fast, &Call::ALICE).decision.is_allowed());
+        store.advance(Duration::from_micros(1));
+        assert!(store.take(&fast, &Call::ALICE).decision.is_allowed());
+    });
+}
+
+/// The other way round: under a lowered limit an empty bucket does not go on at the old rate.
+#[test]
+fn a_lowered_limit_reaches_a_user_whose_bucket_is_empty() {
+    on_both_stores(|store| {
+        let server = store.new_server();
+        let fast = per_user(server.clone(), 1, Duration::from_secs(1));
+        assert!(store.take(&fast, &Call::ALICE).decision.is_allowed());
+        let daily = per_user(server, 1, DAY);
+        let denied = store.take(&daily, &Call::ALICE).decision;
+        assert_eq!(retry_after(&denied), Some(DAY));
+        store.set_clock(store.now() + DAY - Duration::from_micros(1));
+        assert!(!store.take(&daily, &Call::ALICE).decision.is_allowed());
+        store.advance(Duration::from_micros(1));
+        assert!(store.take(&daily, &Call::ALICE).decision.is_allowed());
+    });
+}
+
 #[test]
 fn a_reset_makes_the_buckets_of_one_user_full_and_leaves_all_others() {
     on_both_stores(|store| {

@@ -23,8 +23,8 @@ fn take(store: &MemoryStore<ManualClock>, policy: &Policy, user: u32) -> Result<
         operation: None,
         cost: Check::COST_OF_ONE,
     };
-    let answers = block_on(store.take(vec![policy.plan(&check)]))?;
-    Ok(answers[0].decision.is_allowed())
+    let answer = block_on(store.take(policy.plan(&check)))?;
+    Ok(answer.decision.is_allowed())
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn users_whose_buckets_are_full_again_are_forgotten() {
     assert_eq!(store.group_count(), 10_000);
     // A second later all are full; each check forgets a few of them.
     clock.advance(Duration::from_secs(1));
-    for _ in 0..10_000 / IDLE_PER_BATCH {
+    for _ in 0..10_000 / IDLE_PER_CHECK {
         take(&store, &policy, 0).expect("room");
     }
     assert!(
-        store.group_count() <= IDLE_PER_BATCH,
+        store.group_count() <= IDLE_PER_CHECK,
         "{}",
         store.group_count()
     );
@@ -96,7 +96,38 @@ fn a_denial_takes_no_room() {
         };
         policy.plan(&check)
     };
-    let answers = block_on(store.take(vec![plan(2)])).expect("decided");
-    assert!(!answers[0].decision.is_allowed());
+    let answer = block_on(store.take(plan(2))).expect("decided");
+    assert!(!answer.decision.is_allowed());
     assert_eq!(store.group_count(), 0);
+}
+
+#[test]
+fn a_reset_makes_room_at_once() {
+    let store = MemoryStore::with_clock(3, ManualClock::new(EPOCH));
+    let policy = policy(1, Duration::from_hours(24));
+    for user in 0..3 {
+        assert!(take(&store, &policy, user).expect("room"));
+    }
+    take(&store, &policy, 3).expect_err("no room");
+    let user = Identity::new("user-1").expect("valid");
+    block_on(store.reset(policy.plan_of(Some(&user), None))).expect("reset");
+    assert!(take(&store, &policy, 3).expect("room"));
+    assert!(!take(&store, &policy, 0).expect("known"));
+    assert_eq!(store.group_count(), 3);
+}
+
+#[test]
+fn a_user_who_comes_and_goes_leaves_nothing_behind() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(100, clock.clone());
+    let policy = policy(10, Duration::from_secs(10));
+    for _ in 0..1_000 {
+        take(&store, &policy, 7).expect("room");
+        block_on(store.reset(policy.plan_of(Identity::new("user-7").ok().as_ref(), None)))
+            .expect("reset");
+        clock.advance(Duration::from_secs(20));
+    }
+    take(&store, &policy, 8).expect("room");
+    let queued = store.lock().idle_queue.len();
+    assert!(queued <= IDLE_PER_CHECK, "{queued} places for two users");
 }

@@ -46,7 +46,7 @@ fn a_wrong_setting_in_the_file_is_named_with_its_line() {
         ("policies: [x]\nstores: memory\n", ["stores", "line 2"]),
         ("\n\nstoreTimeout: 5\n", ["without a unit", "line 3"]),
         ("grpcListen: 7070\n", ["no address to listen on", "line 1"]),
-        ("store: postgres://x\n", ["redis://", "line 1"]),
+        ("store: [x]\n", ["store", "line 1"]),
     ] {
         let error = file(text).expect_err(text);
         for part in parts {
@@ -69,8 +69,23 @@ fn a_deadline_of_zero_is_refused() {
 }
 
 #[test]
-fn a_password_is_never_printed() {
-    let settings = flags(&["--policies=x", "--store=redis://user:hunter2@h:1"]);
-    let shown = format!("{settings:?} {:?}", Config::try_from(settings.clone()));
-    assert!(!shown.contains("hunter2"), "{shown}");
+fn a_memory_store_for_nobody_is_refused() {
+    let settings = flags(&["--policies=x", "--memory-max-users=0"]);
+    let error = Config::try_from(settings).expect_err("zero");
+    assert_eq!(error.to_string(), "memoryMaxUsers must be at least 1");
+}
+
+#[test]
+fn a_password_is_never_printed_right_or_wrong() {
+    let right = flags(&["--policies=x", "--store=redis://user:hunter2@h:1"]);
+    let wrong = flags(&["--policies=x", "--store=redi://user:hunter2@h:1"]);
+    let shown = [
+        format!("{right:?} {:?}", Config::try_from(right.clone())),
+        Config::try_from(wrong).expect_err("no store").to_string(),
+        file("store: redi://user:hunter2@h\nstoreTimeout: [wrong]\n").expect_err("wrong"),
+        file("storeTimeout: 1\nstore: redis://user:hunter2@h\n").expect_err("wrong"),
+    ];
+    for shown in shown {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio::time::timeout;
+use futures::{Stream, StreamExt as _, future, stream};
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use toolgate_limit::{Check, Limiter};
@@ -61,30 +61,35 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<Streaming<CheckStreamRequest>>,
     ) -> Result<Response<Self::CheckStreamStream>, Status> {
+        // A message that cannot be read ends the requests. The checks before it are answered yet,
+        // and the error comes last.
+        let (tell, failure) = oneshot::channel();
+        let requests = request.into_inner().scan(Some(tell), |tell, request| {
+            let told = |status| tell.take().map(|tell| tell.send(status));
+            future::ready(request.map_err(told).ok())
+        });
         let limiter = Arc::clone(&self.limiter);
-        let answers = request
-            .into_inner()
+        let answers = requests
             .take_until(self.stopping.clone().cancelled_owned())
-            .map_ok(move |request| answer(Arc::clone(&limiter), request))
-            .try_buffer_unordered(MAX_IN_FLIGHT_PER_STREAM);
-        Ok(Response::new(Box::pin(answers)))
+            .map(move |request| answer(Arc::clone(&limiter), request))
+            .buffer_unordered(MAX_IN_FLIGHT_PER_STREAM)
+            .map(Ok);
+        let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
+        Ok(Response::new(Box::pin(answers.chain(last))))
     }
 }
 
 /// The answer to one check of a stream. An error is one of this check, not of the stream.
-async fn answer(
-    limiter: Arc<dyn Limiter>,
-    request: CheckStreamRequest,
-) -> Result<CheckStreamResponse, Status> {
+async fn answer(limiter: Arc<dyn Limiter>, request: CheckStreamRequest) -> CheckStreamResponse {
     let id = request.id;
     let result = match decide(&*limiter, request).await {
         Ok(response) => Outcome::Response(response),
         Err(status) => Outcome::Error(status::to_message(&status)),
     };
-    Ok(CheckStreamResponse {
+    CheckStreamResponse {
         id,
         result: Some(result),
-    })
+    }
 }
 
 async fn decide(

@@ -26,7 +26,7 @@ pub(crate) fn undecided(error: &LimiterError) -> Status {
         LimiterError::Store(error) => match error {
             StoreError::Unavailable { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
             StoreError::Timeout { .. } => (Code::Unavailable, "STORE_TIMEOUT"),
-            StoreError::Overloaded { .. } => (Code::ResourceExhausted, "STORE_OVERLOADED"),
+            StoreError::Overloaded => (Code::ResourceExhausted, "STORE_OVERLOADED"),
             StoreError::Full { .. } => (Code::ResourceExhausted, "STORE_FULL"),
             StoreError::Corrupt(_) => (Code::Internal, "STORE_CORRUPT"),
             _ => (Code::Unknown, "STORE"),
