@@ -134,10 +134,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file does not hold settings.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {field}: {reason}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
+        /// The key that is wrong; `.` for the file as a whole.
+        field: String,
         /// What is wrong, with line and column.
         reason: String,
     },
@@ -166,9 +168,18 @@ impl Settings {
         };
         // A snippet of the file could show a password.
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(&text, options).map_err(|error| ConfigError::Parse {
-            reason: error.to_string(),
+        let mut field = String::new();
+        let settings =
+            serde_saphyr::with_deserializer_from_str_with_options(&text, options, |deserializer| {
+                serde_path_to_error::deserialize(deserializer).map_err(|error| {
+                    field = error.path().to_string();
+                    error.into_inner()
+                })
+            });
+        settings.map_err(|error| ConfigError::Parse {
             path,
+            field,
+            reason: error.to_string(),
         })
     }
 
