@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: test tools fmt clippy doc isolation unit proto bench deny clean
 
-CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-server toolgate
+CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-server toolgate-client toolgate
 BUF    := .tools/node_modules/.bin/buf
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -51,7 +51,8 @@ isolation:
 	forbid toolgate-limit  'tokio|tonic|prost|redis|opentelemetry|toolgate-(proto|redis|policy|server)'; \
 	forbid toolgate-proto  'redis|toolgate-(redis|policy|server)'; \
 	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server)'; \
-	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server)'
+	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server)'; \
+	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'
 	@for only_one in tonic prost rustls; do \
 	  count=$$(cargo tree --workspace -e normal --prefix none --locked | grep -E "^$$only_one v" | cut -d' ' -f1,2 | sort -u | wc -l); \
 	  if [ "$$count" != 1 ]; then echo "$$count versions of $$only_one" >&2; exit 1; fi; \

@@ -44,6 +44,7 @@ struct Shared {
     /// A change of it cuts what goes where it should.
     fault: watch::Sender<Fault>,
     accepted: AtomicUsize,
+    open: AtomicUsize,
 }
 
 impl FaultProxy {
@@ -60,6 +61,7 @@ impl FaultProxy {
             target: Mutex::new(target),
             fault: watch::Sender::default(),
             accepted: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&shared)));
@@ -78,6 +80,11 @@ impl FaultProxy {
     /// Connections that were accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
     }
 
     /// Sends new connections to `target`.
@@ -102,13 +109,18 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
         shared.accepted.fetch_add(1, Ordering::SeqCst);
-        connections.spawn(serve(near, Arc::clone(&shared)));
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            serve(near, &shared).await;
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        });
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// One connection, from fault to fault. However it ends, it is closed.
-async fn serve(mut near: TcpStream, shared: Arc<Shared>) {
+async fn serve(mut near: TcpStream, shared: &Shared) {
     let mut fault = shared.fault.subscribe();
     let now = *fault.borrow_and_update();
     match now {

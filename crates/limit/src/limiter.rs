@@ -77,8 +77,8 @@ pub enum LimiterError {
     },
     /// A remote limiter does not decide this one check, which is invalid or not the caller's to
     /// ask. It decides others.
-    #[error("the limiter refuses the check with {code}: {message}")]
-    Refused {
+    #[error("the limiter rejects the check with {code}: {message}")]
+    Rejected {
         /// The gRPC status code by name, for example `InvalidArgument`.
         code: String,
         /// The limiter's own words.

@@ -1,12 +1,12 @@
-//! What is wrong with a request.
+//! What is wrong with a message.
 
 use toolgate_limit::NameError;
 
-/// A field of a request that does not hold what it must.
+/// A field of a request or a reply that does not hold what it must.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidField {
-    /// Path of the field from the request's root, for example `identity.subject`.
+    /// Path of the field from the message's root, for example `identity.subject`.
     pub field: String,
     /// What is wrong with its value, for people.
     pub reason: String,

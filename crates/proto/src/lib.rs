@@ -1,11 +1,14 @@
 //! The gRPC API `toolgate.v1`, and its conversions to and from the domain.
 //!
 //! [`pb`] is generated from `proto/toolgate/v1`; the comments there are the API's reference.
-//! Requests become domain values by `TryFrom`, whose [`InvalidField`] names the field that is
-//! wrong; domain values become replies by `From`. There is no logic here.
+//! Messages become domain values by `TryFrom` or `into_*`, whose [`InvalidField`] names the field
+//! that is wrong; domain values become messages by `From`. A limiter reads requests and writes
+//! replies, a client the other way round. There is no logic here.
 
 mod from_domain;
 mod invalid;
+mod reply;
+mod request;
 mod to_domain;
 
 pub use invalid::InvalidField;

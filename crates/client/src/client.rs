@@ -1,0 +1,131 @@
+//! The limiter that a gateway sees.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use toolgate_limit::{Answer, Check, Limiter, LimiterError};
+use toolgate_proto::pb::PeekRequest;
+
+use crate::{
+    ClientConfig, ConfigError, ReplicaStatus, Resolve, SystemResolver,
+    members::Members,
+    outcome,
+    replica::Ticket,
+    session::{NotSent, Sent},
+};
+
+/// Asks the limiters at an [`Endpoint`](crate::Endpoint). Clones share their connections, which
+/// close with the last of them.
+///
+/// A check takes no longer than [`ClientConfig::timeout`], and is sent at most once: an error after
+/// that may mean that it was paid and its answer lost.
+#[derive(Clone, Debug)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    members: Arc<Members>,
+    _tasks: Arc<JoinSet<()>>,
+}
+
+impl Client {
+    /// A client that begins to connect now, and does not wait for it.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
+        Self::with_resolver(config, Arc::new(SystemResolver))
+    }
+
+    /// As [`Client::new`]; the name of a `dns` endpoint is looked up by `resolver`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn with_resolver(
+        config: ClientConfig,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let members = Arc::new(Members::new(Arc::clone(&config)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&members).run(resolver));
+        Ok(Self {
+            config,
+            members,
+            _tasks: Arc::new(tasks),
+        })
+    }
+
+    /// The replicas that are known now, connected or not.
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        let replicas = self.members.replicas();
+        replicas.iter().map(|replica| replica.status()).collect()
+    }
+
+    /// Leave to send a check, after the very first attempt to connect if that is under way.
+    async fn ticket(&self, deadline: Instant) -> Result<Ticket, LimiterError> {
+        let chosen = self.members.choose();
+        let start = &self.members.start;
+        if start.is_over() || !matches!(chosen, Err(LimiterError::Unreachable { .. })) {
+            return chosen;
+        }
+        if timeout_at(deadline, start.over()).await.is_err() {
+            start.end();
+        }
+        self.members.choose()
+    }
+
+    /// Sends `check` to a replica that takes it.
+    async fn send(&self, check: &Check, deadline: Instant) -> Result<(Ticket, Sent), LimiterError> {
+        let mut ticket = self.ticket(deadline).await?;
+        loop {
+            match ticket.session.send(check.into(), deadline) {
+                Ok(sent) => return Ok((ticket, sent)),
+                // Lost in this moment, and nothing was sent: another one may take it.
+                Err(NotSent::Ended) => ticket = self.members.choose()?,
+                Err(NotSent::Full) => {
+                    let max = self.config.max_in_flight;
+                    return Err(LimiterError::Overloaded { max });
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Limiter for Client {
+    async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
+        let patience = self.config.timeout;
+        let deadline = Instant::now() + patience;
+        let (ticket, sent) = self.send(&check, deadline).await?;
+        let result = match timeout_at(deadline, sent.reply()).await {
+            Ok(Ok(outcome)) => outcome::of_stream(outcome, &check, patience),
+            Ok(Err(lost)) => Err(lost),
+            Err(_) => Err(LimiterError::Timeout { after: patience }),
+        };
+        ticket.report(&result);
+        result
+    }
+
+    /// A call of its own: what costs nothing is rare, and need not be fast.
+    async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {
+        let patience = self.config.timeout;
+        let deadline = Instant::now() + patience;
+        let ticket = self.ticket(deadline).await?;
+        let request = PeekRequest {
+            check: Some((&check).into()),
+        };
+        let mut client = ticket.session.client();
+        let result = match timeout_at(deadline, client.peek(request)).await {
+            Ok(reply) => outcome::of_peek(reply, &check, patience),
+            Err(_) => Err(LimiterError::Timeout { after: patience }),
+        };
+        ticket.report(&result);
+        result
+    }
+}

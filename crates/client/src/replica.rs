@@ -1,0 +1,242 @@
+//! One limiter replica: its connection, its breaker, and what is in flight to it.
+//!
+//! One task holds the connection and makes it anew, after growing waits, whenever it is lost.
+//! While there is none nobody waits: the replica is not in the choice.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+use toolgate_limit::{Answer, LimiterError};
+
+use crate::{
+    ClientConfig,
+    backoff::Waits,
+    breaker::{Breaker, BreakerState, Change, Permit, Readiness},
+    connection::{self, Address},
+    outcome::{Sign, sign},
+    session::Session,
+    start::Start,
+};
+
+/// One limiter replica.
+pub(crate) struct Replica {
+    address: Address,
+    session: ArcSwapOption<Session>,
+    in_flight: AtomicUsize,
+    breaker: Mutex<Breaker>,
+    retired: Notify,
+}
+
+/// The state of one limiter replica, for metrics and people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Its address.
+    pub endpoint: Arc<str>,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Checks sent and not yet answered.
+    pub in_flight: usize,
+    /// What its circuit breaker lets through.
+    pub breaker: BreakerState,
+}
+
+/// Leave to send one check to one replica. Until dropped, it counts as in flight.
+pub(crate) struct Ticket {
+    replica: Arc<Replica>,
+    pub(crate) session: Arc<Session>,
+    permit: Permit,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.replica.in_flight.fetch_sub(1, Ordering::SeqCst);
+        // Nothing to give up if the check has been reported.
+        let mut breaker = self.replica.breaker();
+        breaker.abandoned(&self.permit, Instant::now());
+    }
+}
+
+impl Ticket {
+    /// Tells the breaker how the check went.
+    pub(crate) fn report(self, result: &Result<Answer, LimiterError>) {
+        let change = {
+            let mut breaker = self.replica.breaker();
+            match sign(result) {
+                Sign::Good => breaker.succeeded(&self.permit),
+                Sign::Bad => breaker.failed(&self.permit, Instant::now()),
+                Sign::None => Change::None,
+            }
+        };
+        if matches!(change, Change::Opened | Change::StaysOpen) {
+            self.session.condemn();
+        }
+        match result {
+            Ok(_) => self.replica.log(change, &"it answers"),
+            Err(error) => self.replica.log(change, error),
+        }
+    }
+}
+
+impl Replica {
+    pub(crate) fn new(address: Address, config: &ClientConfig) -> Self {
+        Self {
+            address,
+            session: ArcSwapOption::empty(),
+            in_flight: AtomicUsize::new(0),
+            breaker: Mutex::new(Breaker::new(config.breaker, fastrand::Rng::new())),
+            retired: Notify::new(),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<str> {
+        &self.address.label
+    }
+
+    /// Checks sent and not yet answered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Whether its breaker would let a check through; none without a connection.
+    pub(crate) fn readiness(&self, now: Instant) -> Option<Readiness> {
+        self.open_session()?;
+        Some(self.breaker().readiness(now))
+    }
+
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        ReplicaStatus {
+            endpoint: Arc::clone(self.endpoint()),
+            connected: self.open_session().is_some(),
+            in_flight: self.in_flight(),
+            breaker: self.breaker().state(),
+        }
+    }
+
+    /// Leave to send a check, of which no more than `max` may be in flight. None if the replica has
+    /// just been lost.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        max: usize,
+        now: Instant,
+    ) -> Option<Result<Ticket, LimiterError>> {
+        let session = self.open_session()?;
+        if self.in_flight.fetch_add(1, Ordering::SeqCst) >= max {
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+            return Some(Err(LimiterError::Overloaded { max }));
+        }
+        let Some(permit) = self.breaker().admit(now) else {
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        };
+        Some(Ok(Ticket {
+            replica: Arc::clone(self),
+            session,
+            permit,
+        }))
+    }
+
+    /// Ends the replica's task, as soon as what is in flight can be over.
+    pub(crate) fn retire(&self) {
+        self.retired.notify_one();
+    }
+
+    /// Keeps the replica connected, until it is retired.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        config: Arc<ClientConfig>,
+        start: Arc<Start>,
+        lost: Arc<Notify>,
+    ) {
+        let retired = async {
+            self.retired.notified().await;
+            sleep(config.timeout).await;
+        };
+        tokio::select! {
+            () = self.keep_connected(&config, &start, &lost) => {}
+            () = retired => {}
+        }
+        self.session.store(None);
+    }
+
+    async fn keep_connected(&self, config: &ClientConfig, start: &Start, lost: &Notify) {
+        let random = &mut fastrand::Rng::new();
+        let mut waits = Waits::new(config.reconnect);
+        let mut first_attempt = true;
+        let mut is_known_lost = false;
+        loop {
+            let began = Instant::now();
+            match connection::open(&self.address, config).await {
+                Ok(connection) => {
+                    tracing::info!(limiter = %self.endpoint(), "connected to the limiter");
+                    let (session, answers) = Session::new(connection);
+                    let session = Arc::new(session);
+                    self.session.store(Some(Arc::clone(&session)));
+                    start.end();
+                    let end = session.read(answers).await;
+                    // First out of the choice, so that nobody whose check fails finds it there.
+                    self.session.store(None);
+                    if !end.condemned {
+                        let change = self.breaker().strike(Instant::now());
+                        self.log(change, &end.reason);
+                    }
+                    session.end(&end.reason);
+                    if end.answered || began.elapsed() > config.reconnect.longest {
+                        waits.reset();
+                    }
+                    let reason = &end.reason;
+                    tracing::warn!(limiter = %self.endpoint(), %reason, "lost the connection to the limiter");
+                    is_known_lost = true;
+                }
+                Err(error) if is_known_lost => {
+                    tracing::debug!(limiter = %self.endpoint(), %error, "still no connection to the limiter");
+                }
+                Err(error) => {
+                    tracing::warn!(limiter = %self.endpoint(), %error, "no connection to the limiter");
+                    is_known_lost = true;
+                }
+            }
+            if std::mem::take(&mut first_attempt) {
+                start.attempt_ended();
+            }
+            lost.notify_one();
+            sleep(waits.next(random)).await;
+        }
+    }
+
+    fn open_session(&self) -> Option<Arc<Session>> {
+        self.session.load_full().filter(|session| session.is_open())
+    }
+
+    fn log(&self, change: Change, reason: &dyn fmt::Display) {
+        let limiter = self.endpoint();
+        match change {
+            Change::None => {}
+            Change::Opened => {
+                tracing::warn!(%limiter, %reason, "the limiter keeps failing and is left alone");
+            }
+            Change::StaysOpen => tracing::debug!(%limiter, %reason, "the limiter fails still"),
+            Change::Closed => tracing::info!(%limiter, "the limiter works again"),
+        }
+    }
+
+    /// A breaker is changed in one step, so a poisoned lock is as good as any.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.status().fmt(f)
+    }
+}

@@ -1,0 +1,10 @@
+//! The client that a gateway embeds, against limiters that work, and that fail in every way.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod fake;
+mod faults;
+mod load;
+mod names;
+mod outage;
+mod tls;

@@ -1,0 +1,147 @@
+//! TLS both ways, by files.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+use toolgate_client::{Cause, ClientConfig, TlsFiles, TlsIdentity, Verdict};
+use toolgate_tests::eventually;
+
+use crate::{
+    fake::{FakeLimiter, Manner},
+    load::{call, config, gateway},
+};
+
+struct Authority {
+    folder: tempfile::TempDir,
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("signed").pem();
+        let authority = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            issuer: Issuer::new(params, key),
+            certificate,
+        };
+        authority.write("ca.pem", &authority.certificate);
+        authority
+    }
+
+    /// The PEM texts of a certificate for `name` and of its key.
+    fn sign(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    fn identity(&self, name: &str) -> TlsIdentity {
+        let (certificate, key) = self.sign(name);
+        TlsIdentity {
+            certificate: self.write("client.pem", &certificate),
+            key: self.write("client.key", &key),
+        }
+    }
+}
+
+/// A limiter that knows callers by their certificates.
+fn limiter(authority: &Authority) -> FakeLimiter {
+    let (certificate, key) = authority.sign("localhost");
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(&authority.certificate));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    FakeLimiter::start_on(listener, Manner::Deny, Some(tls))
+}
+
+fn settings(endpoint: &str, ca: &Path, identity: Option<TlsIdentity>) -> ClientConfig {
+    ClientConfig {
+        tls: Some(TlsFiles {
+            ca: ca.to_owned(),
+            identity,
+            server_name: None,
+        }),
+        ..config(endpoint)
+    }
+}
+
+async fn is_denied(settings: ClientConfig) {
+    let gateway = gateway(settings);
+    eventually("the limiter is obeyed", async || {
+        let verdict = gateway.check(call()).await;
+        matches!(verdict, Verdict::Denied(_)).then_some(())
+    })
+    .await;
+}
+
+async fn is_kept_out(settings: ClientConfig) {
+    let gateway = gateway(settings);
+    for _ in 0..100 {
+        let verdict = gateway.check(call()).await;
+        assert_eq!(verdict, Verdict::Allowed { decided: false });
+    }
+    assert_eq!(gateway.counters().undecided(Cause::Unreachable), 100);
+}
+
+#[tokio::test]
+async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let limiter = limiter(&authority);
+    let port = limiter.address.port();
+    let url = format!("https://localhost:{port}");
+    let identity = || Some(authority.identity("gateway"));
+
+    is_denied(settings(&url, &authority.ca(), identity())).await;
+    let dns = format!("dns:///localhost:{port}");
+    is_denied(settings(&dns, &authority.ca(), identity())).await;
+    let by_address = format!("https://127.0.0.1:{port}");
+    let mut named = settings(&by_address, &authority.ca(), identity());
+    is_kept_out(named.clone()).await;
+    if let Some(tls) = &mut named.tls {
+        tls.server_name = Some("localhost".to_owned());
+    }
+    is_denied(named).await;
+
+    is_kept_out(settings(&url, &authority.ca(), None)).await;
+    is_kept_out(settings(&url, &stranger.ca(), identity())).await;
+    is_kept_out(settings(
+        &url,
+        &authority.ca(),
+        Some(stranger.identity("gateway")),
+    ))
+    .await;
+}
+
+/// Files are read for each connection.
+#[tokio::test]
+async fn files_that_come_later_are_used() {
+    let authority = Authority::new();
+    let limiter = limiter(&authority);
+    let url = format!("https://localhost:{}", limiter.address.port());
+    let ca = authority.folder.path().join("later.pem");
+    let gateway = gateway(settings(&url, &ca, Some(authority.identity("gateway"))));
+    let verdict = gateway.check(call()).await;
+    assert_eq!(verdict, Verdict::Allowed { decided: false });
+    std::fs::copy(authority.ca(), &ca).expect("copied");
+    eventually("the limiter is obeyed", async || {
+        let verdict = gateway.check(call()).await;
+        matches!(verdict, Verdict::Denied(_)).then_some(())
+    })
+    .await;
+}
