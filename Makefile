@@ -6,17 +6,20 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: test tools fmt clippy doc isolation unit proto bench deny clean
 
-CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-server toolgate-client toolgate
+CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
+PYTHON := .tools/python/bin/python
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# grpcurl is tested with where Go can build it.
+# grpcurl is tested with where Go can build it; the official Python SDK for MCP and a server from npm
+# everywhere.
 GRPCURL       := $(CURDIR)/.tools/bin/grpcurl
-TEST_FEATURES := $(if $(shell command -v go),--features toolgate-tests/grpcurl)
+TEST_FEATURES := --features vmcp/sdk $(if $(shell command -v go),--features toolgate-tests/grpcurl)
+EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 
 test: tools fmt clippy doc isolation proto unit
 
-tools: $(BUF) $(if $(TEST_FEATURES),$(GRPCURL))
+tools: $(BUF) $(EVERYTHING) $(PYTHON) $(if $(shell command -v go),$(GRPCURL))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -28,6 +31,14 @@ tools: $(BUF) $(if $(TEST_FEATURES),$(GRPCURL))
 $(BUF):
 	@command -v npm >/dev/null || { $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm; }
 	npm install --prefix .tools --no-audit --no-fund @bufbuild/buf@1.75.0
+
+$(EVERYTHING): $(BUF)
+	npm install --prefix .tools --no-audit --no-fund @modelcontextprotocol/server-everything@2026.8.31
+
+$(PYTHON):
+	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-venv; }
+	python3 -m venv .tools/python
+	$@ -m pip install --quiet mcp==2.3.0
 
 $(GRPCURL):
 	GOBIN=$(dir $@) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
@@ -52,7 +63,8 @@ isolation:
 	forbid toolgate-proto  'redis|toolgate-(redis|policy|server)'; \
 	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server)'; \
 	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server)'; \
-	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'
+	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'; \
+	forbid vmcp            'redis|toolgate-(redis|server)'
 	@for only_one in tonic prost rustls; do \
 	  count=$$(cargo tree --workspace -e normal --prefix none --locked | grep -E "^$$only_one v" | cut -d' ' -f1,2 | sort -u | wc -l); \
 	  if [ "$$count" != 1 ]; then echo "$$count versions of $$only_one" >&2; exit 1; fi; \
@@ -63,7 +75,8 @@ proto:
 	$(BUF) format --diff --exit-code
 
 unit:
-	PATH="$(dir $(GRPCURL)):$$PATH" cargo test --workspace --locked $(TEST_FEATURES)
+	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" VMCP_TEST_PYTHON="$(CURDIR)/$(PYTHON)" \
+	  cargo test --workspace --locked $(TEST_FEATURES)
 
 # Ratios, measured in one run; see docs/benchmarks.md.
 bench:

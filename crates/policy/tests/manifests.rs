@@ -21,6 +21,7 @@ fn manifests(folder: &str) -> Vec<(String, String)> {
     let entries = fs::read_dir(repository().join(folder)).expect("folder");
     let mut manifests: Vec<_> = entries
         .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.is_file())
         .map(|path| {
             let name = path.file_name().expect("named").to_string_lossy();
             (name.into_owned(), fs::read_to_string(&path).expect("text"))

@@ -1,0 +1,146 @@
+//! Callers identified by JSON Web Tokens of an `OpenID` Connect issuer.
+//!
+//! A token counts when one of the issuer's keys has signed it, for this audience, and it is in
+//! date. Symmetric algorithms and `none` are refused before any key is looked at: with them the
+//! public key would be the secret, or there would be none.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::HeaderMap;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Header, Validation, decode, decode_header,
+    errors::{Error, ErrorKind},
+    jwk::{Jwk, PublicKeyUse},
+};
+use serde::Deserialize;
+use toolgate_limit::Identity;
+
+use super::{Authenticator, KeysError, KeysSettings, Unauthorized, bearer, keys::Keys};
+
+/// Whose tokens count, and for whom they must be.
+#[derive(Clone, Debug)]
+pub struct OidcSettings {
+    /// The issuer's keys. Its name must be the token's `iss`, to the letter.
+    pub keys: KeysSettings,
+    /// What a token's `aud` must hold.
+    pub audience: String,
+    /// How far the clocks of the issuer and of this server may differ.
+    pub leeway: Duration,
+}
+
+/// Checks bearer tokens.
+#[derive(Debug)]
+pub struct Oidc {
+    issuer: String,
+    audience: String,
+    leeway: Duration,
+    keys: Keys,
+}
+
+/// Asymmetric, all of them.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+impl Oidc {
+    /// Checks tokens by `settings`. Keys are fetched when the first token comes.
+    pub fn new(settings: OidcSettings) -> Result<Self, KeysError> {
+        Ok(Self {
+            issuer: settings.keys.issuer.clone(),
+            audience: settings.audience,
+            leeway: settings.leeway,
+            keys: Keys::new(settings.keys)?,
+        })
+    }
+
+    async fn key(&self, header: &Header) -> Result<DecodingKey, Unauthorized> {
+        let key = self.keys.find(header.kid.as_deref()).await;
+        let key = key.map_err(Unauthorized::Unavailable)?;
+        let key = key.filter(|key| fits(key, header.alg));
+        let key = key.ok_or_else(|| invalid("the token was signed with an unknown key"))?;
+        DecodingKey::from_jwk(&key).map_err(|_| invalid("the token's key cannot be used"))
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.validate_nbf = true;
+        validation.leeway = self.leeway.as_secs();
+        validation
+    }
+}
+
+#[async_trait]
+impl Authenticator for Oidc {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Unauthorized> {
+        let token = bearer::token(headers)?;
+        let header = decode_header(token).map_err(|error| explain(&error))?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(invalid("the token's algorithm is not accepted"));
+        }
+        let key = self.key(&header).await?;
+        let decoded = decode::<Claims>(token, &key, &self.validation(header.alg));
+        let claims = decoded.map_err(|error| explain(&error))?.claims;
+        if claims.sub.is_empty() {
+            // An identity without a subject would be everybody's.
+            return Err(invalid("the token has no subject"));
+        }
+        Identity::new(&claims.sub)
+            .and_then(|identity| identity.of_issuer(&self.issuer))
+            .map(|identity| identity.in_groups(claims.groups))
+            .map_err(|error| invalid(&format!("the token's subject {error}")))
+    }
+}
+
+/// Whether `key` may verify signatures of `algorithm`. Its kind is checked when it is used.
+fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
+    let for_signatures = key
+        .common
+        .public_key_use
+        .as_ref()
+        .is_none_or(|used| *used == PublicKeyUse::Signature);
+    let of_algorithm = key
+        .common
+        .key_algorithm
+        .is_none_or(|own| own.to_string() == format!("{algorithm:?}"));
+    for_signatures && of_algorithm
+}
+
+fn explain(error: &Error) -> Unauthorized {
+    invalid(match error.kind() {
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::MissingRequiredClaim(claim) => {
+            return invalid(&format!("the token has no {claim}"));
+        }
+        _ => "the token is not a JSON Web Token that is accepted here",
+    })
+}
+
+fn invalid(reason: &str) -> Unauthorized {
+    Unauthorized::Invalid(reason.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

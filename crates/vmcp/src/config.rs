@@ -1,0 +1,164 @@
+//! The configuration file of `vmcp serve`.
+//!
+//! The fields are those of a `ToolHive` vMCP `config.yaml` where that has them. What is not known
+//! here is named in a warning and otherwise ignored, so that such a file is read as far as it goes.
+//!
+//! ```
+//! use vmcp::config::Config;
+//!
+//! let (config, unknown) = Config::parse("
+//! name: research
+//! incomingAuth: {type: anonymous}
+//! backends:
+//!   - {name: git, url: 'http://git-mcp:8080/mcp'}
+//!   - {name: files, command: npx, args: ['-y', '@modelcontextprotocol/server-filesystem', /srv]}
+//! limiter: embedded
+//! rateLimiting:
+//!   perUser: {maxTokens: 100, refillPeriod: 1m}
+//! telemetry: {}
+//! ")?;
+//! assert_eq!(config.namespace, "default");
+//! assert_eq!(unknown, ["telemetry"]);
+//! # Ok::<(), vmcp::config::ConfigError>(())
+//! ```
+
+use std::{
+    fmt, fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::rejection::Rejection;
+
+mod auth;
+mod backend;
+mod limiter;
+mod text;
+
+pub use auth::{IncomingAuth, OidcConfig};
+pub use backend::{BackendConfig, BackendError};
+pub use limiter::{LimiterConfig, OnUnavailableConfig, RemoteLimiter, TlsConfig};
+
+/// What the file says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The name of this virtual MCP server. With the namespace it is the server of its policy.
+    pub name: String,
+    /// Its namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// Where it listens.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// The `Host` headers that it serves. Default: those of this machine if it listens only
+    /// there, else any.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// The servers behind it.
+    pub backends: Vec<BackendConfig>,
+    /// Who may call. It has no default: whether everybody may must be said.
+    pub incoming_auth: IncomingAuth,
+    /// Tools behind `find_tool` and `call_tool`; without it they are shown as they are.
+    pub optimizer: Option<OptimizerConfig>,
+    /// Who decides on calls.
+    pub limiter: Option<LimiterConfig>,
+    /// The limits of an embedded limiter: what a `RateLimitPolicy` has in `spec`.
+    pub rate_limiting: Option<Value>,
+    /// How denials are shown.
+    #[serde(default)]
+    pub rejection: Rejection,
+}
+
+/// Of the optimizer.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OptimizerConfig {
+    /// Whether it is there.
+    pub enabled: bool,
+    /// The most tools that a search returns.
+    pub max_tools_to_return: usize,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_tools_to_return: crate::Optimizer::DEFAULT_MAX_TOOLS,
+        }
+    }
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+fn default_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 4483).into()
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no configuration.
+    #[error("{0}")]
+    Parse(Box<serde_saphyr::Error>),
+}
+
+impl Config {
+    /// Reads a file, and names the fields in it that are not known.
+    pub fn read(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text)
+    }
+
+    /// As [`Config::read`], of a text.
+    pub fn parse(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut unknown = Vec::new();
+        // A snippet of the file could show a secret.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let config =
+            serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+                serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()))
+            });
+        Ok((
+            config.map_err(|error| ConfigError::Parse(Box::new(error)))?,
+            unknown,
+        ))
+    }
+}
+
+/// A value that must not be printed.
+#[derive(Clone, Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! An item of `backends`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    env,
+    time::Duration,
+};
+
+use axum::http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+
+use super::{Secret, text};
+use crate::core::{BackendName, BackendSettings, Timing, Transport};
+
+/// A backend: `url` for streamable HTTP, or `command` for a child process.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendConfig {
+    /// Its name, which prefixes the names of its tools and prompts.
+    #[serde(deserialize_with = "text::parsed")]
+    pub name: BackendName,
+    /// Where it listens, path included.
+    pub url: Option<String>,
+    /// Headers to send with each request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Headers whose values are in this process's environment: header to variable.
+    #[serde(default)]
+    pub headers_from_env: BTreeMap<String, String>,
+    /// A program that speaks MCP on its standard input and output.
+    pub command: Option<String>,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Its environment, beside this process's.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// The deadline of a request.
+    #[serde(default, deserialize_with = "text::duration")]
+    pub timeout: Option<Duration>,
+    /// The deadline of connecting and listing.
+    #[serde(default, deserialize_with = "text::duration")]
+    pub connect_timeout: Option<Duration>,
+    /// How often its lists are fetched again, if it does not say that they have changed.
+    #[serde(default, deserialize_with = "text::duration")]
+    pub relist_interval: Option<Duration>,
+}
+
+/// What is wrong with a backend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// Neither or both ways to reach it.
+    #[error("backend {0}: give either url or command")]
+    Transport(BackendName),
+    /// A header that cannot be one.
+    #[error("backend {backend}: header {header:?} is none, or its value cannot be one")]
+    Header {
+        /// The backend.
+        backend: BackendName,
+        /// The header's name as given.
+        header: String,
+    },
+    /// A variable that is not set.
+    #[error("backend {backend}: the environment variable {variable} is not set")]
+    Variable {
+        /// The backend.
+        backend: BackendName,
+        /// The variable.
+        variable: String,
+    },
+    /// Two backends of one name.
+    #[error("backend {0} is configured twice")]
+    Duplicate(BackendName),
+}
+
+impl BackendConfig {
+    pub(crate) fn settings(&self) -> Result<BackendSettings, BackendError> {
+        let transport = match (&self.url, &self.command) {
+            (Some(url), None) => Transport::Http {
+                url: url.clone(),
+                headers: self.headers()?,
+            },
+            (None, Some(program)) => Transport::Command {
+                program: program.clone(),
+                args: self.args.clone(),
+                env: self.env(),
+            },
+            _ => return Err(BackendError::Transport(self.name.clone())),
+        };
+        let defaults = Timing::default();
+        Ok(BackendSettings {
+            name: self.name.clone(),
+            transport,
+            timing: Timing {
+                request: self.timeout.unwrap_or(defaults.request),
+                connect: self.connect_timeout.unwrap_or(defaults.connect),
+                relist: self.relist_interval.unwrap_or(defaults.relist),
+                ..defaults
+            },
+        })
+    }
+
+    fn env(&self) -> BTreeMap<String, String> {
+        let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
+        self.env.iter().map(exposed).collect()
+    }
+
+    fn headers(&self) -> Result<HashMap<HeaderName, HeaderValue>, BackendError> {
+        let mut headers = HashMap::new();
+        let mut add = |name: &str, value: &str| {
+            let pair = (name.parse::<HeaderName>().ok()).zip(value.parse::<HeaderValue>().ok());
+            let (parsed, mut value) = pair.ok_or_else(|| BackendError::Header {
+                backend: self.name.clone(),
+                header: name.to_owned(),
+            })?;
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+            Ok(())
+        };
+        for (name, value) in &self.headers {
+            add(name, value.expose())?;
+        }
+        for (name, variable) in &self.headers_from_env {
+            let value = env::var(variable).map_err(|_| BackendError::Variable {
+                backend: self.name.clone(),
+                variable: variable.clone(),
+            })?;
+            add(name, &value)?;
+        }
+        Ok(headers)
+    }
+}

@@ -1,0 +1,129 @@
+use std::time::Duration;
+
+use super::*;
+
+fn parse(rest: &str) -> Result<(Config, Vec<String>), String> {
+    let base = "name: research\nincomingAuth: {type: anonymous}\nbackends: []\n";
+    Config::parse(&format!("{base}{rest}")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let (config, unknown) = parse("").unwrap();
+    assert_eq!(unknown, [""; 0]);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:4483");
+    assert!(config.limiter.is_none() && config.optimizer.is_none());
+    assert_eq!(config.rejection, Rejection::default());
+}
+
+#[test]
+fn who_may_call_must_be_said() {
+    let error = Config::parse("name: a\nbackends: []\n")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("incomingAuth"), "{error}");
+    let error = Config::parse("name: a\nbackends: []\nincomingAuth: {type: oidc}\n").unwrap_err();
+    assert!(error.to_string().contains("oidc"), "{error}");
+    let no_audience = "{type: oidc, oidc: {issuer: 'https://i'}}";
+    let error = Config::parse(&format!(
+        "name: a\nbackends: []\nincomingAuth: {no_audience}\n"
+    ));
+    assert!(error.unwrap_err().to_string().contains("audience"));
+}
+
+#[test]
+fn unknown_fields_are_named_with_their_path() {
+    let (_, unknown) = parse("groupRef: g\noptimizer: {embeddingService: e}\n").unwrap();
+    assert_eq!(unknown, ["groupRef", "optimizer.?.embeddingService"]);
+}
+
+#[test]
+fn a_limiter_is_embedded_or_somewhere() {
+    let limiter =
+        |text: &str| parse(&format!("limiter: {text}\n")).map(|(c, _)| c.limiter.unwrap());
+    assert!(matches!(limiter("embedded"), Ok(LimiterConfig::Embedded)));
+    let remote = "{endpoint: 'dns:///limiter:7070', timeout: 20ms, onUnavailable: deny}";
+    let Ok(LimiterConfig::Remote(remote)) = limiter(remote) else {
+        panic!("not read");
+    };
+    assert_eq!(
+        remote.client_config().unwrap().timeout,
+        Duration::from_millis(20)
+    );
+    assert_eq!(remote.on_unavailable, OnUnavailableConfig::Deny);
+
+    for (wrong, part) in [
+        ("embeded", "embedded"),
+        ("{endpoint: 'limiter:7070'}", "no endpoint"),
+        (
+            "{endpoint: 'http://l:1', onUnavailabel: deny}",
+            "onUnavailabel",
+        ),
+        ("{endpoint: 'http://l:1', timeout: 0s}", "positive"),
+    ] {
+        let error = limiter(wrong).unwrap_err();
+        assert!(error.contains(part), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn half_an_identity_is_refused() {
+    let tls = "{endpoint: 'https://l:1', tls: {ca: ca.pem, certificate: c.pem}}";
+    let Some(LimiterConfig::Remote(remote)) =
+        parse(&format!("limiter: {tls}\n")).unwrap().0.limiter
+    else {
+        panic!("not read");
+    };
+    assert_eq!(remote.client_config().unwrap_err(), "limiter.tls.key");
+}
+
+#[test]
+fn a_backend_is_reached_in_one_way() {
+    let settings = |item: &str| {
+        let text = format!("name: a\nincomingAuth: {{type: anonymous}}\nbackends: [{item}]\n");
+        let (config, _) = Config::parse(&text).map_err(|error| error.to_string())?;
+        config.backends[0]
+            .settings()
+            .map_err(|error| error.to_string())
+    };
+    assert!(settings("{name: a, url: 'http://a/mcp', timeout: 5s}").is_ok());
+    assert!(settings("{name: a, command: npx, args: [x]}").is_ok());
+    for (item, part) in [
+        ("{name: a}", "either url or command"),
+        (
+            "{name: a, url: 'http://a', command: x}",
+            "either url or command",
+        ),
+        ("{name: a_b, url: 'http://a'}", "no name for a backend"),
+        ("{name: a, url: 'http://a', headers: {'a b': c}}", "header"),
+        (
+            "{name: a, url: 'http://a', headersFromEnv: {a: VMCP_UNSET}}",
+            "VMCP_UNSET",
+        ),
+    ] {
+        let error = settings(item).unwrap_err();
+        assert!(error.contains(part), "{item}: {error}");
+    }
+}
+
+#[test]
+fn denials_can_be_shown_in_other_ways() {
+    let (config, _) = parse("rejection: {form: toolResult, httpStatus: 429}\n").unwrap();
+    assert_eq!(
+        config.rejection.http_status,
+        crate::rejection::HttpStatus::TooManyRequests
+    );
+    assert!(parse("rejection: {httpStatus: 418}\n").is_err());
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let text = "name: a\nincomingAuth: {type: anonymous}\n\
+                backends: [{name: a, url: 'http://a', headers: {authorization: s3cret}}]\n";
+    let (config, _) = Config::parse(text).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+
+    let broken = text.replace("s3cret}}", "s3cret}, nonsense: [}");
+    let error = Config::parse(&broken).unwrap_err().to_string();
+    assert!(!error.contains("s3cret"), "{error}");
+}

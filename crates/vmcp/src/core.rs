@@ -1,0 +1,236 @@
+//! Many backend MCP servers as one: lists joined, names prefixed with their backend's, requests
+//! routed to the backend that a name or a URI belongs to.
+//!
+//! A tool or prompt `echo` of backend `git` is `git_echo`. Backend names hold no `_`, so a name
+//! splits in one way only, and two backends can never meet in one. URIs are left as they are: a
+//! resource belongs to the first backend, in the order of the configuration, that lists it.
+//!
+//! Each backend has its own connection task: one that is down or slow is missing in the
+//! lists, and requests to it fail, while the others serve.
+
+use async_trait::async_trait;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
+    GetPromptRequestParams, GetPromptResponse, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, Reference,
+};
+use tokio::sync::watch;
+use toolgate_limit::{Identity, OperationKind};
+
+use crate::{Vmcp, VmcpError};
+
+mod backend;
+mod backoff;
+mod connection;
+mod lists;
+mod meta;
+mod name;
+mod result_type;
+mod transport;
+
+pub use backend::BackendSettings;
+pub use connection::Timing;
+pub use name::{BackendName, BackendNameError};
+pub use transport::Transport;
+
+use backend::Backend;
+use lists::Lists;
+
+/// The backends. Dropping it ends their connections.
+#[derive(Debug)]
+pub struct Core {
+    backends: Vec<Backend>,
+}
+
+impl Core {
+    /// Starts to connect to all backends, and waits for none. Needs a tokio runtime.
+    ///
+    /// Of two backends of one name the second is never reached; the configuration refuses that.
+    pub fn start(backends: Vec<BackendSettings>) -> Self {
+        Self {
+            backends: backends.into_iter().map(Backend::start).collect(),
+        }
+    }
+
+    /// Becomes true once every backend is connected, or was tried once and is down.
+    pub fn settled(&self) -> watch::Receiver<bool> {
+        let (settled, watcher) = watch::channel(false);
+        let states: Vec<_> = self.backends.iter().map(Backend::state).collect();
+        tokio::spawn(async move {
+            for mut state in states {
+                // An error means that the core is gone.
+                if state.wait_for(connection::State::is_settled).await.is_err() {
+                    return;
+                }
+            }
+            settled.send_replace(true);
+            settled.closed().await;
+        });
+        watcher
+    }
+
+    /// What all connected backends list, in the order of the configuration.
+    fn join<T>(
+        &self,
+        page: Option<PaginatedRequestParams>,
+        of: impl Fn(&Lists) -> &[T],
+    ) -> Result<Vec<T>, VmcpError>
+    where
+        T: Clone,
+    {
+        if page.is_some_and(|page| page.cursor.is_some()) {
+            let message = "cursor: lists here have one page".to_owned();
+            return Err(VmcpError::InvalidParams(message));
+        }
+        let sessions = self.backends.iter().filter_map(|b| b.session().ok());
+        Ok(sessions.flat_map(|s| of(&s.lists).to_vec()).collect())
+    }
+
+    /// The backend that `name` belongs to, and the name there.
+    fn route<'a>(
+        &self,
+        kind: OperationKind,
+        name: &'a str,
+    ) -> Result<(&Backend, &'a str), VmcpError> {
+        let unknown = || VmcpError::Unknown {
+            kind,
+            name: name.to_owned(),
+        };
+        let (backend, own) = name::split(name).ok_or_else(unknown)?;
+        let backend = self.backends.iter().find(|b| b.name() == backend);
+        Ok((backend.ok_or_else(unknown)?, own))
+    }
+
+    /// The backend of the resource or resource template `uri`.
+    fn owner(&self, uri: &str) -> Result<&Backend, VmcpError> {
+        let fit = |backend: &Backend| backend.session().map_or(0, |s| s.lists.fit_of(uri));
+        // The first of the best.
+        let best = self
+            .backends
+            .iter()
+            .rev()
+            .max_by_key(|backend| fit(backend));
+        best.filter(|best| fit(best) > 0)
+            .ok_or_else(|| VmcpError::Unknown {
+                kind: OperationKind::Resource,
+                name: uri.to_owned(),
+            })
+    }
+}
+
+#[async_trait]
+impl Vmcp for Core {
+    async fn list_tools(
+        &self,
+        _: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListToolsResult, VmcpError> {
+        let tools = self.join(page, |lists| &lists.tools)?;
+        Ok(ListToolsResult::with_all_items(tools))
+    }
+
+    async fn call_tool(
+        &self,
+        _: &Identity,
+        mut call: CallToolRequestParams,
+    ) -> Result<CallToolResponse, VmcpError> {
+        let (backend, name) = self.route(OperationKind::Tool, &call.name)?;
+        call.name = name.to_owned().into();
+        call.meta = meta::for_backend(call.meta);
+        let answer = backend
+            .ask(async |peer| peer.call_tool_once(call).await)
+            .await?;
+        Ok(result_type::of_call(answer))
+    }
+
+    async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
+        let (backend, _) = self.route(OperationKind::Tool, name)?;
+        let session = backend.session()?;
+        if session.lists.tools.iter().any(|tool| tool.name == name) {
+            return Ok(());
+        }
+        Err(VmcpError::Unknown {
+            kind: OperationKind::Tool,
+            name: name.to_owned(),
+        })
+    }
+
+    async fn list_resources(
+        &self,
+        _: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourcesResult, VmcpError> {
+        let resources = self.join(page, |lists| &lists.resources)?;
+        Ok(ListResourcesResult::with_all_items(resources))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourceTemplatesResult, VmcpError> {
+        let templates = self.join(page, |lists| &lists.templates)?;
+        Ok(ListResourceTemplatesResult::with_all_items(templates))
+    }
+
+    async fn read_resource(
+        &self,
+        _: &Identity,
+        mut read: ReadResourceRequestParams,
+    ) -> Result<ReadResourceResponse, VmcpError> {
+        let backend = self.owner(&read.uri)?;
+        read.meta = meta::for_backend(read.meta);
+        let answer = backend
+            .ask(async |peer| peer.read_resource_once(read).await)
+            .await?;
+        Ok(result_type::of_read(answer))
+    }
+
+    async fn list_prompts(
+        &self,
+        _: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListPromptsResult, VmcpError> {
+        let prompts = self.join(page, |lists| &lists.prompts)?;
+        Ok(ListPromptsResult::with_all_items(prompts))
+    }
+
+    async fn get_prompt(
+        &self,
+        _: &Identity,
+        mut get: GetPromptRequestParams,
+    ) -> Result<GetPromptResponse, VmcpError> {
+        let (backend, name) = self.route(OperationKind::Prompt, &get.name)?;
+        get.name = name.to_owned();
+        get.meta = meta::for_backend(get.meta);
+        let answer = backend
+            .ask(async |peer| peer.get_prompt_once(get).await)
+            .await?;
+        Ok(result_type::of_prompt(answer))
+    }
+
+    async fn complete(
+        &self,
+        _: &Identity,
+        mut complete: CompleteRequestParams,
+    ) -> Result<CompleteResult, VmcpError> {
+        let backend = match &mut complete.r#ref {
+            Reference::Prompt(prompt) => {
+                let (backend, name) = self.route(OperationKind::Prompt, &prompt.name)?;
+                prompt.name = name.to_owned();
+                backend
+            }
+            Reference::Resource(template) => self.owner(&template.uri)?,
+            _ => {
+                let message = "ref: neither a prompt nor a resource".to_owned();
+                return Err(VmcpError::InvalidParams(message));
+            }
+        };
+        complete.meta = meta::for_backend(complete.meta);
+        let answer = backend
+            .ask(async |peer| peer.complete(complete).await)
+            .await?;
+        Ok(result_type::of_completion(answer))
+    }
+}

@@ -1,0 +1,174 @@
+//! The ways to a backend.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    process::Stdio,
+    time::Duration,
+};
+
+use axum::http::{HeaderName, HeaderValue};
+use rmcp::{
+    ClientHandler, ClientLifecycleMode, RoleClient,
+    model::ProtocolVersion,
+    serve_client_with_lifecycle,
+    service::{ClientInitializeError, RunningService},
+    transport::{
+        StreamableHttpClientTransport, TokioChildProcess,
+        streamable_http_client::StreamableHttpClientTransportConfig,
+    },
+};
+use tokio::process::Command;
+
+/// How a backend is reached.
+#[derive(Clone)]
+pub enum Transport {
+    /// Over streamable HTTP.
+    Http {
+        /// Where it listens, path included.
+        url: String,
+        /// Sent with every request; values may be secrets.
+        headers: HashMap<HeaderName, HeaderValue>,
+    },
+    /// As a child process that speaks on its standard input and output. Its standard error is
+    /// this process's.
+    Command {
+        /// The program, found as a shell would find it.
+        program: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Set for it, beside this process's environment; values may be secrets.
+        env: BTreeMap<String, String>,
+    },
+}
+
+/// Requests to one backend at a time, over HTTP. More of them wait.
+const MAX_CONCURRENT_REQUESTS: usize = 1_024;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("cannot make an HTTP client")]
+    Http(#[source] reqwest::Error),
+    #[error("cannot start {program}")]
+    Spawn {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Initialize(Box<ClientInitializeError>),
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifecycle {
+    /// With `initialize`, which all servers up to 2025-11-25 know, and most later ones.
+    Initialize,
+    /// With `server/discover`, for those that know nothing older than 2026-07-28.
+    Discover,
+}
+
+impl Lifecycle {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Initialize => Self::Discover,
+            Self::Discover => Self::Initialize,
+        }
+    }
+
+    fn mode(self) -> ClientLifecycleMode {
+        match self {
+            Self::Initialize => ClientLifecycleMode::Initialize,
+            Self::Discover => ClientLifecycleMode::Discover {
+                preferred_versions: vec![ProtocolVersion::LATEST],
+            },
+        }
+    }
+}
+
+impl Transport {
+    /// Connects, without a deadline of its own.
+    pub(super) async fn connect<H: ClientHandler>(
+        &self,
+        handler: H,
+        lifecycle: Lifecycle,
+    ) -> Result<RunningService<RoleClient, H>, ConnectError> {
+        let mode = lifecycle.mode();
+        let connected = match self {
+            Self::Http { url, headers } => {
+                let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
+                    .custom_headers(headers.clone())
+                    .max_concurrent_requests(MAX_CONCURRENT_REQUESTS)
+                    .reinit_on_expired_session(true);
+                let transport = StreamableHttpClientTransport::with_client(http_client()?, config);
+                serve_client_with_lifecycle(handler, transport, mode).await
+            }
+            Self::Command { program, args, env } => {
+                let mut command = Command::new(program);
+                command.args(args).envs(env).kill_on_drop(true);
+                let spawned = TokioChildProcess::builder(command)
+                    .stderr(Stdio::inherit())
+                    .spawn();
+                let (child, _) = spawned.map_err(|source| ConnectError::Spawn {
+                    program: program.clone(),
+                    source,
+                })?;
+                serve_client_with_lifecycle(handler, child, mode).await
+            }
+        };
+        connected.map_err(|error| ConnectError::Initialize(Box::new(error)))
+    }
+}
+
+/// A client that follows no redirect: it would carry the backend's credentials elsewhere.
+fn http_client() -> Result<reqwest::Client, ConnectError> {
+    crate::tls::use_ring();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .tcp_nodelay(true)
+        .build()
+        .map_err(ConnectError::Http)
+}
+
+impl fmt::Debug for Transport {
+    /// Without the values of headers and variables.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { url, headers } => f
+                .debug_struct("Http")
+                .field("url", url)
+                .field("headers", &headers.keys().collect::<Vec<_>>())
+                .finish(),
+            Self::Command { program, args, env } => f
+                .debug_struct("Command")
+                .field("program", program)
+                .field("args", args)
+                .field("env", &env.keys().collect::<Vec<_>>())
+                .finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let name = HeaderName::from_static("authorization");
+        let http = Transport::Http {
+            url: "http://a".to_owned(),
+            headers: [(name, HeaderValue::from_static("Bearer s3cret"))].into(),
+        };
+        let command = Transport::Command {
+            program: "a".to_owned(),
+            args: Vec::new(),
+            env: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
+        };
+        let text = format!("{http:?} {command:?}");
+        assert!(text.contains("authorization") && text.contains("TOKEN"));
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}

@@ -1,0 +1,48 @@
+//! One question to the limiter, and what its answer means for the request.
+
+use std::sync::Arc;
+
+use toolgate_client::{FailOpen, OnUnavailable, Verdict};
+use toolgate_limit::{Check, Identity, Limiter, Operation, OperationKind, ServerId};
+
+use crate::VmcpError;
+
+/// Asks a limiter for one server.
+#[derive(Debug)]
+pub struct Gate {
+    server: ServerId,
+    limiter: FailOpen<Arc<dyn Limiter>>,
+}
+
+impl Gate {
+    /// Asks `limiter` for `server`, and does as `on_unavailable` says where it makes no decision.
+    pub fn new(server: ServerId, limiter: Arc<dyn Limiter>, on_unavailable: OnUnavailable) -> Self {
+        Self {
+            server,
+            limiter: FailOpen::new(limiter, on_unavailable),
+        }
+    }
+
+    /// Pays one token of each bucket that the operation touches; an error means that it must not
+    /// run. What was decided is recorded on the caller's span, see [`FailOpen`].
+    ///
+    /// A name that no policy can hold still pays to the limits of the server itself.
+    pub(crate) async fn admit(
+        &self,
+        identity: &Identity,
+        kind: OperationKind,
+        name: &str,
+    ) -> Result<(), VmcpError> {
+        let check = Check {
+            server: self.server.clone(),
+            identity: identity.clone(),
+            operation: Operation::new(kind, name).ok(),
+            cost: Check::COST_OF_ONE,
+        };
+        match self.limiter.check(check).await {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Denied(denial) => Err(VmcpError::Denied(denial)),
+            Verdict::Refused => Err(VmcpError::Undecided),
+        }
+    }
+}

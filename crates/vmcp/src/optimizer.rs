@@ -1,0 +1,187 @@
+//! Two tools in place of many: `find_tool` searches the others, `call_tool` runs one of them.
+//!
+//! A model that is shown hundreds of tools pays for their descriptions with every request. Here it
+//! pays for two, and for those that fit what it is about to do.
+//!
+//! It stands above the rate limits: what they see is the real tool, by its own name, and a search
+//! costs nothing. A tool that does not exist is found out before the limiter is asked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
+    ContentBlock, GetPromptRequestParams, GetPromptResponse, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, Tool,
+};
+use serde_json::json;
+use toolgate_limit::{Identity, OperationKind};
+
+use crate::{Vmcp, VmcpError, rejection::tool_error};
+
+mod arguments;
+mod search;
+mod tokens;
+mod tools;
+
+use arguments::{Call, Search};
+use search::Index;
+use tokens::TokenMetrics;
+use tools::{CALL_TOOL, FIND_TOOL};
+
+/// Shows two tools in place of those of `inner`; all else passes through unchanged.
+#[derive(Debug)]
+pub struct Optimizer {
+    inner: Arc<dyn Vmcp>,
+    max_tools: usize,
+    /// Of the tools listed last.
+    index: Mutex<Option<Arc<Index>>>,
+}
+
+impl Optimizer {
+    /// Tools that a search returns unless it is set otherwise.
+    pub const DEFAULT_MAX_TOOLS: usize = 8;
+
+    /// The most tools that a search can be set to return.
+    pub const MOST_TOOLS: usize = 50;
+
+    /// Searches in the tools of `inner`, for at most `max_tools` a search, which is brought into
+    /// 1 to [`Optimizer::MOST_TOOLS`].
+    pub fn new(inner: Arc<dyn Vmcp>, max_tools: usize) -> Self {
+        Self {
+            inner,
+            max_tools: max_tools.clamp(1, Self::MOST_TOOLS),
+            index: Mutex::new(None),
+        }
+    }
+
+    async fn find_tool(
+        &self,
+        identity: &Identity,
+        search: &Search,
+    ) -> Result<CallToolResult, VmcpError> {
+        let all = self.inner.list_tools(identity, None).await?.tools;
+        let index = self.index_of(all)?;
+        let found = index.search(&search.text(), self.max_tools)?;
+        let metrics = TokenMetrics::of(index.tools(), &found);
+        let answer = json!({"tools": found, "token_metrics": metrics});
+        // Beside the structured form as text, for clients that know no other.
+        let mut result = CallToolResult::success(vec![ContentBlock::text(answer.to_string())]);
+        result.structured_content = Some(answer);
+        Ok(result)
+    }
+
+    fn index_of(&self, tools: Vec<Tool>) -> Result<Arc<Index>, VmcpError> {
+        // Replaced as a whole, so a poisoned lock is as good as any.
+        let mut current = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &*current
+            && index.tools() == tools
+        {
+            return Ok(Arc::clone(index));
+        }
+        let index = Arc::new(Index::of(tools)?);
+        *current = Some(Arc::clone(&index));
+        Ok(index)
+    }
+}
+
+#[async_trait]
+impl Vmcp for Optimizer {
+    async fn list_tools(
+        &self,
+        _: &Identity,
+        _: Option<PaginatedRequestParams>,
+    ) -> Result<ListToolsResult, VmcpError> {
+        Ok(ListToolsResult::with_all_items(tools::both(self.max_tools)))
+    }
+
+    async fn call_tool(
+        &self,
+        identity: &Identity,
+        mut call: CallToolRequestParams,
+    ) -> Result<CallToolResponse, VmcpError> {
+        let arguments = call.arguments.take().unwrap_or_default();
+        match call.name.as_ref() {
+            FIND_TOOL => match Search::read(arguments) {
+                Ok(search) => Ok(self.find_tool(identity, &search).await?.into()),
+                Err(error) => Ok(tool_error(error.to_string()).into()),
+            },
+            CALL_TOOL => {
+                let Call { name, arguments } = match Call::read(arguments) {
+                    Ok(call) => call,
+                    Err(error) => return Ok(tool_error(error.to_string()).into()),
+                };
+                self.inner.check_tool_call(identity, &name).await?;
+                call.name = name.into();
+                call.arguments = Some(arguments);
+                self.inner.call_tool(identity, call).await
+            }
+            name => Err(VmcpError::Unknown {
+                kind: OperationKind::Tool,
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
+        if [FIND_TOOL, CALL_TOOL].contains(&name) {
+            return Ok(());
+        }
+        Err(VmcpError::Unknown {
+            kind: OperationKind::Tool,
+            name: name.to_owned(),
+        })
+    }
+
+    async fn list_resources(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourcesResult, VmcpError> {
+        self.inner.list_resources(identity, page).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourceTemplatesResult, VmcpError> {
+        self.inner.list_resource_templates(identity, page).await
+    }
+
+    async fn read_resource(
+        &self,
+        identity: &Identity,
+        read: ReadResourceRequestParams,
+    ) -> Result<ReadResourceResponse, VmcpError> {
+        self.inner.read_resource(identity, read).await
+    }
+
+    async fn list_prompts(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListPromptsResult, VmcpError> {
+        self.inner.list_prompts(identity, page).await
+    }
+
+    async fn get_prompt(
+        &self,
+        identity: &Identity,
+        get: GetPromptRequestParams,
+    ) -> Result<GetPromptResponse, VmcpError> {
+        self.inner.get_prompt(identity, get).await
+    }
+
+    async fn complete(
+        &self,
+        identity: &Identity,
+        complete: CompleteRequestParams,
+    ) -> Result<CompleteResult, VmcpError> {
+        self.inner.complete(identity, complete).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The edge: MCP over streamable HTTP, stateless, so that any replica answers any request.
+//!
+//! ```text
+//! POST /mcp -> who calls?   401, or the identity
+//!           -> batch?       each element as a request of its own
+//!           -> rmcp         protocol versions, headers, JSON-RPC
+//!           -> handler      -> Vmcp; errors become what `rejection` says
+//! ```
+//!
+//! No session is opened and nothing is sent that was not asked for: a client that wants to know
+//! whether a list has changed lists again.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::StatusCode,
+    routing::{any, get},
+};
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
+};
+use tokio::sync::watch;
+
+use crate::{Vmcp, auth::Authenticator, rejection::Rejection};
+
+mod batch;
+mod caller;
+mod handler;
+mod mcp;
+mod refusal;
+
+use handler::Handler;
+
+/// The largest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is served, to whom, and how.
+#[derive(Debug)]
+pub struct Edge {
+    /// How the server calls itself.
+    pub name: String,
+    /// What is served.
+    pub vmcp: Arc<dyn Vmcp>,
+    /// Who may call.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// How denials are shown.
+    pub rejection: Rejection,
+    /// The `Host` headers that are served, against DNS rebinding; none for any.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Whether `/readyz` says so.
+    pub ready: watch::Receiver<bool>,
+}
+
+type McpService = StreamableHttpService<Handler, NeverSessionManager>;
+
+/// What requests share.
+#[derive(Clone)]
+struct Shared {
+    mcp: McpService,
+    authenticator: Arc<dyn Authenticator>,
+    rejection: Rejection,
+    ready: watch::Receiver<bool>,
+}
+
+/// The routes `/mcp`, `/livez` and `/readyz`.
+pub fn router(edge: Edge) -> Router {
+    let handler = Handler::new(&edge.name, edge.vmcp, edge.rejection);
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        // The status of a denial is known only once its body is.
+        .with_json_response(true)
+        .with_max_request_body_bytes(MAX_BODY_BYTES);
+    let config = match edge.allowed_hosts {
+        Some(hosts) => config.with_allowed_hosts(hosts),
+        None => config.disable_allowed_hosts(),
+    };
+    let sessions = Arc::new(NeverSessionManager::default());
+    let shared = Shared {
+        mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
+        authenticator: edge.authenticator,
+        rejection: edge.rejection,
+        ready: edge.ready,
+    };
+    Router::new()
+        .route("/mcp", any(mcp::serve))
+        .route("/livez", get(StatusCode::OK))
+        .route("/readyz", get(readyz))
+        .with_state(shared)
+}
+
+async fn readyz(State(shared): State<Shared>) -> StatusCode {
+    if *shared.ready.borrow() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

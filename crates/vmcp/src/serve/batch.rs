@@ -1,0 +1,103 @@
+//! JSON-RPC batches, which protocol 2025-03-26 has and later ones do not.
+//!
+//! Each element is served as if it had come alone, so that no batch gets past a limit, and its
+//! answer carries its own id. rmcp serves single messages only; the splitting is done here.
+
+use axum::{
+    Json,
+    body::{Bytes, to_bytes},
+    http::{HeaderMap, Request, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use futures::{StreamExt, stream};
+use rmcp::model::ProtocolVersion;
+use serde_json::Value;
+use toolgate_limit::Identity;
+
+use super::{Shared, caller::Caller, mcp};
+use crate::rejection;
+
+/// The most elements of a batch.
+const MAX_ELEMENTS: usize = 100;
+
+/// Elements of one batch that are served at a time.
+const CONCURRENCY: usize = 8;
+
+/// Whether `body` is a JSON array.
+pub(super) fn is_batch(body: &[u8]) -> bool {
+    body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
+}
+
+pub(super) async fn serve(
+    shared: &Shared,
+    parts: &Parts,
+    body: &[u8],
+    identity: &Identity,
+) -> Response {
+    if !has_batches(&parts.headers) {
+        let oldest = ProtocolVersion::V_2025_03_26;
+        return invalid(&format!("only protocol {oldest} has batches"));
+    }
+    let elements = match serde_json::from_slice::<Vec<Value>>(body) {
+        Ok(elements) if elements.is_empty() => return invalid("an empty batch"),
+        Ok(elements) if elements.len() > MAX_ELEMENTS => {
+            return invalid(&format!("a batch of more than {MAX_ELEMENTS} elements"));
+        }
+        Ok(elements) => elements,
+        Err(error) => return invalid(&error.to_string()),
+    };
+    let served = stream::iter(elements)
+        .map(|element| serve_element(shared, parts, element, identity))
+        .buffered(CONCURRENCY)
+        .filter_map(async |answer| answer);
+    let answers: Vec<Value> = served.collect().await;
+    if answers.is_empty() {
+        StatusCode::ACCEPTED.into_response()
+    } else {
+        Json(answers).into_response()
+    }
+}
+
+/// The answer to one element; none to a notification.
+async fn serve_element(
+    shared: &Shared,
+    parts: &Parts,
+    element: Value,
+    identity: &Identity,
+) -> Option<Value> {
+    let id = element.get("id").cloned();
+    if element
+        .get("method")
+        .is_some_and(|method| method == "initialize")
+    {
+        let message = "initialize must not be part of a batch";
+        return Some(rejection::invalid_request(id, message));
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = parts.uri.clone();
+    *request.headers_mut() = parts.headers.clone();
+    let (own_parts, ()) = request.into_parts();
+    let body = Bytes::from(element.to_string());
+    let caller = Caller::new(identity.clone());
+    let response = mcp::one(shared, own_parts, body, caller).await;
+    if response.status() == StatusCode::ACCEPTED {
+        return None;
+    }
+    let answer = to_bytes(response.into_body(), usize::MAX).await.ok();
+    let answer = answer.and_then(|answer| serde_json::from_slice(&answer).ok());
+    // Refused before it was read as JSON-RPC, with a text for people.
+    Some(answer.unwrap_or_else(|| rejection::invalid_request(id, "not a JSON-RPC request")))
+}
+
+fn has_batches(headers: &HeaderMap) -> bool {
+    // A request without the header counts as 2025-03-26, by the specification.
+    headers
+        .get("mcp-protocol-version")
+        .is_none_or(|version| version == ProtocolVersion::V_2025_03_26.as_str())
+}
+
+fn invalid(message: &str) -> Response {
+    let error = rejection::invalid_request(None, message);
+    (StatusCode::BAD_REQUEST, Json(error)).into_response()
+}

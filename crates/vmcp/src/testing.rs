@@ -1,0 +1,128 @@
+//! A virtual MCP server that notes what reaches it, for tests of what stands above it.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
+    ContentBlock, GetPromptRequestParams, GetPromptResponse, GetPromptResult, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Tool,
+};
+use serde_json::{Value, json};
+use toolgate_limit::{Identity, OperationKind};
+
+use crate::{Vmcp, VmcpError};
+
+/// Answers everything and notes who asked for what, as (method, subject, parameters).
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) tools: Vec<Tool>,
+    pub(crate) seen: Mutex<Vec<(&'static str, Option<String>, Value)>>,
+}
+
+impl Recorder {
+    pub(crate) fn with_tools(tools: Vec<Tool>) -> Self {
+        Self {
+            tools,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn methods(&self) -> Vec<&'static str> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().map(|(method, ..)| *method).collect()
+    }
+
+    fn note(&self, method: &'static str, identity: &Identity, params: impl serde::Serialize) {
+        let params = serde_json::to_value(params).unwrap();
+        let subject = identity.subject().map(str::to_owned);
+        self.seen.lock().unwrap().push((method, subject, params));
+    }
+}
+
+#[async_trait]
+impl Vmcp for Recorder {
+    async fn list_tools(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListToolsResult, VmcpError> {
+        self.note("list_tools", identity, page);
+        Ok(ListToolsResult::with_all_items(self.tools.clone()))
+    }
+
+    async fn call_tool(
+        &self,
+        identity: &Identity,
+        call: CallToolRequestParams,
+    ) -> Result<CallToolResponse, VmcpError> {
+        self.note("call_tool", identity, &call);
+        Ok(CallToolResult::success(vec![ContentBlock::text("done")]).into())
+    }
+
+    async fn check_tool_call(&self, identity: &Identity, name: &str) -> Result<(), VmcpError> {
+        self.note("check_tool_call", identity, json!(name));
+        if self.tools.iter().any(|tool| tool.name == name) {
+            return Ok(());
+        }
+        Err(VmcpError::Unknown {
+            kind: OperationKind::Tool,
+            name: name.to_owned(),
+        })
+    }
+
+    async fn list_resources(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourcesResult, VmcpError> {
+        self.note("list_resources", identity, page);
+        Ok(ListResourcesResult::default())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourceTemplatesResult, VmcpError> {
+        self.note("list_resource_templates", identity, page);
+        Ok(ListResourceTemplatesResult::default())
+    }
+
+    async fn read_resource(
+        &self,
+        identity: &Identity,
+        read: ReadResourceRequestParams,
+    ) -> Result<ReadResourceResponse, VmcpError> {
+        self.note("read_resource", identity, &read);
+        Ok(ReadResourceResult::new(Vec::new()).into())
+    }
+
+    async fn list_prompts(
+        &self,
+        identity: &Identity,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListPromptsResult, VmcpError> {
+        self.note("list_prompts", identity, page);
+        Ok(ListPromptsResult::default())
+    }
+
+    async fn get_prompt(
+        &self,
+        identity: &Identity,
+        get: GetPromptRequestParams,
+    ) -> Result<GetPromptResponse, VmcpError> {
+        self.note("get_prompt", identity, &get);
+        Ok(GetPromptResult::default().into())
+    }
+
+    async fn complete(
+        &self,
+        identity: &Identity,
+        complete: CompleteRequestParams,
+    ) -> Result<CompleteResult, VmcpError> {
+        self.note("complete", identity, &complete);
+        Ok(CompleteResult::default())
+    }
+}

@@ -1,0 +1,13 @@
+//! A virtual MCP server with real backends and real clients.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "these are tests")]
+
+mod backend;
+mod backends;
+#[path = "../../examples/backend/counter.rs"]
+mod counter;
+mod issuer;
+mod replica;
+#[cfg(feature = "sdk")]
+mod sdk;
+mod shared;
