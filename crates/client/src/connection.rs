@@ -16,7 +16,7 @@ use toolgate_proto::pb::{
     CheckStreamRequest, CheckStreamResponse, limiter_service_client::LimiterServiceClient,
 };
 
-use crate::{ClientConfig, Endpoint, TlsFiles, session::Outgoing};
+use crate::{ClientConfig, Endpoint, TlsFiles, outgoing::Outgoing};
 
 /// Where one limiter replica is.
 #[derive(Clone, Debug)]

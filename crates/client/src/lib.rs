@@ -70,6 +70,7 @@ mod endpoint;
 mod fail_open;
 mod members;
 mod outcome;
+mod outgoing;
 mod replica;
 mod resolve;
 mod session;

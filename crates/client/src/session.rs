@@ -17,11 +17,11 @@ use tokio::{
 use tonic::{Streaming, transport::Channel};
 use toolgate_limit::LimiterError;
 use toolgate_proto::pb::{
-    CheckRequest, CheckStreamRequest, CheckStreamResponse,
-    check_stream_response::Result as Outcome, limiter_service_client::LimiterServiceClient,
+    CheckRequest, CheckStreamResponse, check_stream_response::Result as Outcome,
+    limiter_service_client::LimiterServiceClient,
 };
 
-use crate::connection::Connection;
+use crate::{connection::Connection, outgoing::Outgoing};
 
 /// One stream, while it lasts.
 pub(crate) struct Session {
@@ -40,22 +40,6 @@ struct Waiting {
 
 /// What became of a check: the message about it, or why none will come.
 type Reply = Result<Option<Outcome>, Arc<str>>;
-
-/// A check on its way to the wire.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    id: u64,
-    check: CheckRequest,
-    deadline: Instant,
-}
-
-impl Outgoing {
-    /// The message, with the time that is left; none if there is none left.
-    pub(crate) fn into_message(self) -> Option<CheckStreamRequest> {
-        let left = self.deadline.checked_duration_since(Instant::now())?;
-        (!left.is_zero()).then(|| CheckStreamRequest::new(self.id, self.check, left))
-    }
-}
 
 /// Why a check was not sent.
 #[derive(Debug)]

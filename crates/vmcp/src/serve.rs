@@ -29,6 +29,7 @@ mod batch;
 mod caller;
 mod handler;
 mod mcp;
+mod message;
 mod refusal;
 
 use handler::Handler;

@@ -2,10 +2,11 @@
 //! tests turn.
 //!
 //! `model` compares each answer with an independent, exact model over thousands of random cases.
-//! `rules` shows the rules of the contract one by one.
+//! `rules` and `changed_limits` show the rules of the contract one by one; `records` looks at the bits.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod changed_limits;
 mod fixture;
 mod model;
 mod records;

@@ -14,7 +14,7 @@ use rmcp::model::ProtocolVersion;
 use serde_json::Value;
 use toolgate_limit::Identity;
 
-use super::{Shared, caller::Caller, mcp};
+use super::{Shared, caller::Caller, message};
 use crate::rejection;
 
 /// The most elements of a batch.
@@ -80,7 +80,7 @@ async fn serve_element(
     let (own_parts, ()) = request.into_parts();
     let body = Bytes::from(element.to_string());
     let caller = Caller::new(identity.clone());
-    let response = mcp::one(shared, own_parts, body, caller).await;
+    let response = message::serve(shared, own_parts, body, caller).await;
     if response.status() == StatusCode::ACCEPTED {
         return None;
     }

@@ -1,14 +1,13 @@
-//! The route `/mcp`: who calls, one message or many, and the status of a denial.
+//! The route `/mcp`: who calls, and one message or many.
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::to_bytes,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header::RETRY_AFTER, request::Parts},
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
 
-use super::{MAX_BODY_BYTES, Shared, batch, caller::Caller, refusal};
-use crate::rejection::{HttpStatus, retry_after_seconds};
+use super::{MAX_BODY_BYTES, Shared, batch, caller::Caller, message, refusal};
 
 pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let identity = match shared.authenticator.authenticate(request.headers()).await {
@@ -23,24 +22,5 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
     if parts.method == Method::POST && batch::is_batch(&body) {
         return batch::serve(&shared, &parts, &body, &identity).await;
     }
-    one(&shared, parts, body, Caller::new(identity)).await
-}
-
-/// Serves one message.
-pub(super) async fn one(shared: &Shared, parts: Parts, body: Bytes, caller: Caller) -> Response {
-    let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(caller.clone());
-    let mut response = shared.mcp.handle(request).await.map(Body::new);
-
-    if let Some(denial) = caller.denial()
-        && shared.rejection.is_protocol_error()
-        && shared.rejection.http_status == HttpStatus::TooManyRequests
-    {
-        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-        if let Some(seconds) = retry_after_seconds(denial) {
-            let seconds = HeaderValue::from(seconds);
-            response.headers_mut().insert(RETRY_AFTER, seconds);
-        }
-    }
-    response
+    message::serve(&shared, parts, body, Caller::new(identity)).await
 }
