@@ -59,10 +59,11 @@ isolation:
 	  found=$$(cargo tree -p $$1 -e normal --prefix none --locked | cut -d' ' -f1 | sort -u | grep -Ex "$$2" || true); \
 	  if [ -n "$$found" ]; then echo "$$1 must not depend on:" $$found >&2; exit 1; fi; \
 	}; \
-	forbid toolgate-limit  'tokio|tonic|prost|redis|opentelemetry|toolgate-(proto|redis|policy|server)'; \
-	forbid toolgate-proto  'redis|toolgate-(redis|policy|server)'; \
-	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server)'; \
-	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server)'; \
+	forbid toolgate-limit  'tokio|tonic|prost|redis|opentelemetry|toolgate-(proto|redis|policy|server|client)'; \
+	forbid toolgate-proto  'redis|toolgate-(redis|policy|server|client)'; \
+	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server|client)'; \
+	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server|client)'; \
+	forbid toolgate-server 'toolgate-client|rmcp'; \
 	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'; \
 	forbid vmcp            'redis|toolgate-(redis|server)'
 	@for only_one in tonic prost rustls; do \

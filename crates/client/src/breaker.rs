@@ -8,7 +8,7 @@
 //!
 //! What counts is what a check met: a late or unreadable answer, or an error. Connections that
 //! cannot be made do not count, for nobody waits for them (`replica.rs`), and a connection that
-//! breaks counts once, not once for each check that was in flight. So a limiter that was replaced
+//! breaks while checks are in flight counts once, not once for each of them. So a limiter that was replaced
 //! is used again as soon as it is connected, not only after a probe interval.
 //!
 //! When it opens, the replica also gets a new connection: the old one may be a black hole that TCP

@@ -1,6 +1,6 @@
 //! The limiter that a gateway sees.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
@@ -17,6 +17,9 @@ use crate::{
     replica::Ticket,
     session::{NotSent, Sent},
 };
+
+/// A timer that fires so much too late was held up by its own process.
+const OWN_STALL: Duration = Duration::from_millis(5);
 
 /// Asks the limiters at an [`Endpoint`](crate::Endpoint). Clones share their connections, which
 /// close with the last of them.
@@ -89,6 +92,8 @@ impl Client {
                 // Lost in this moment, and nothing was sent: another one may take it.
                 Err(NotSent::Ended) => ticket = self.members.choose()?,
                 Err(NotSent::Full) => {
+                    // More than may be in flight has not even left: nobody reads at the other end.
+                    ticket.session.condemn();
                     let max = self.config.max_in_flight;
                     return Err(LimiterError::Overloaded { max });
                 }
@@ -106,7 +111,15 @@ impl Limiter for Client {
         let result = match timeout_at(deadline, sent.reply()).await {
             Ok(Ok(outcome)) => outcome::of_stream(outcome, &check, patience),
             Ok(Err(lost)) => Err(lost),
-            Err(_) => Err(LimiterError::Timeout { after: patience }),
+            Err(_) => {
+                let late = Err(LimiterError::Timeout { after: patience });
+                // A timer that is late itself tells of a stall on this side, in which an answer
+                // may lie unread: that says nothing against the limiter, and is not reported.
+                if deadline.elapsed() > OWN_STALL {
+                    return late;
+                }
+                late
+            }
         };
         ticket.report(&result);
         result

@@ -103,7 +103,7 @@ pub(crate) async fn open(
     opened.await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-/// The checks as messages. One whose caller has given up while it waited here is not sent.
+/// The checks as messages. One whose time is up while it waits here is not sent.
 fn on_the_wire(
     outgoing: mpsc::Receiver<Outgoing>,
 ) -> impl tokio_stream::Stream<Item = CheckStreamRequest> + Send + 'static {
@@ -114,6 +114,7 @@ fn on_the_wire(
 async fn connect(address: &Address, config: &ClientConfig) -> Result<Channel, ConnectError> {
     let mut endpoint = tonic::transport::Endpoint::from_shared(address.uri.clone())?
         .tcp_nodelay(true)
+        .connect_timeout(config.connect_timeout)
         .http2_keep_alive_interval(config.keep_alive)
         .keep_alive_timeout(config.connect_timeout)
         .keep_alive_while_idle(true);

@@ -101,8 +101,12 @@ impl<L: Limiter> FailOpen<L> {
                 }
             }
             Err(error) => {
-                self.counters.count_undecided(Cause::from(&error));
-                self.log_undecided(&error);
+                let cause = Cause::from(&error);
+                self.counters.count_undecided(cause);
+                // A check that no limiter would take says nothing of how the limiter is.
+                if cause != Cause::Rejected {
+                    self.log_undecided(&error);
+                }
                 match self.on_unavailable {
                     OnUnavailable::Allow => Verdict::Allowed { decided: false },
                     OnUnavailable::Deny => Verdict::Refused,

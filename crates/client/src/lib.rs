@@ -18,7 +18,7 @@
 //! FailOpen   an error becomes Allowed (or Refused), counted by Cause, logged when it begins
 //! Client     the deadline of the check, all in all 50 ms
 //! Members    the replicas that are connected and not left alone; of two, the less loaded
-//! Replica    circuit breaker: 5 failures in a row, then a probe after 1 s, doubling to 30 s
+//! Replica    circuit breaker: 5 failures in a row, then a probe within 1 s, doubling to 30 s
 //! Session    one CheckStream; checks go out with an id, answers come back in any order
 //! ```
 //!

@@ -154,7 +154,8 @@ impl Members {
         found.into_iter().map(address).collect()
     }
 
-    /// Makes `addresses` those that checks are sent to.
+    /// Makes `addresses` those that checks are sent to. One that has left goes on being asked as
+    /// long as it is connected and none of the others is: a name may be ahead of what it names.
     fn update(&self, addresses: Vec<Address>, tasks: &mut JoinSet<()>) {
         let known = self.replicas();
         let wanted: HashSet<_> = addresses.iter().map(|a| Arc::clone(&a.label)).collect();
@@ -162,6 +163,11 @@ impl Members {
             .iter()
             .cloned()
             .partition(|replica| wanted.contains(replica.endpoint()));
+        let is_connected = |replica: &Arc<Replica>| replica.readiness(Instant::now()).is_some();
+        let has_successor = replicas.iter().any(is_connected);
+        let (leaving, gone): (Vec<_>, Vec<_>) = gone
+            .into_iter()
+            .partition(|replica| !has_successor && is_connected(replica));
         let kept: HashSet<_> = replicas.iter().map(|r| Arc::clone(r.endpoint())).collect();
         for address in addresses {
             if kept.contains(&address.label) {
@@ -175,6 +181,7 @@ impl Members {
             tasks.spawn(Arc::clone(&replica).run(config, start, lost));
             replicas.push(replica);
         }
+        replicas.extend(leaving);
         self.replicas.store(Arc::new(replicas));
         for replica in gone {
             tracing::info!(limiter = %replica.endpoint(), "a limiter has left");

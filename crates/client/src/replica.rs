@@ -185,7 +185,8 @@ impl Replica {
                     let end = session.read(answers).await;
                     // First out of the choice, so that nobody whose check fails finds it there.
                     self.session.store(None);
-                    if !end.condemned {
+                    // A connection that ends while nobody waits has let nobody down.
+                    if !end.condemned && session.is_waited_for() {
                         let change = self.breaker().strike(Instant::now());
                         self.log(change, &end.reason);
                     }

@@ -107,6 +107,11 @@ impl Session {
         !self.requests.is_closed()
     }
 
+    /// Whether any check waits for its answer.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.waiting().by_id.is_empty()
+    }
+
     /// Sends `check`, whose caller waits until `deadline`. Never blocks.
     pub(crate) fn send(
         self: &Arc<Self>,

@@ -22,7 +22,7 @@ impl Identity {
 
     /// The user `subject`, of no particular issuer. An empty subject is anonymous.
     pub fn new(subject: &str) -> Result<Self, NameError> {
-        check_length_if_given(subject)?;
+        check_length_if_given(subject, Self::MAX_PART)?;
         Ok(Self {
             subject: (!subject.is_empty()).then(|| subject.to_owned()),
             ..Self::default()
@@ -32,17 +32,27 @@ impl Identity {
     /// The same subject as known to `issuer`: another user than that subject of another issuer.
     /// An empty issuer is none.
     pub fn of_issuer(self, issuer: &str) -> Result<Self, NameError> {
-        check_length_if_given(issuer)?;
+        check_length_if_given(issuer, Self::MAX_PART)?;
         Ok(Self {
             issuer: (!issuer.is_empty()).then(|| issuer.to_owned()),
             ..self
         })
     }
 
+    /// The most groups, and the longest name of one, in bytes.
+    pub const MAX_GROUPS: (usize, usize) = (1_024, 256);
+
     /// The same user as a member of `groups`, which no limit looks at yet.
-    #[must_use]
-    pub fn in_groups(self, groups: Vec<String>) -> Self {
-        Self { groups, ..self }
+    pub fn in_groups(self, groups: Vec<String>) -> Result<Self, NameError> {
+        let (most, longest) = Self::MAX_GROUPS;
+        if groups.len() > most {
+            let len = groups.len();
+            return Err(NameError::TooMany { len, max: most });
+        }
+        for group in &groups {
+            check_length_if_given(group, longest)?;
+        }
+        Ok(Self { groups, ..self })
     }
 
     /// The user's name, unless anonymous.
@@ -61,8 +71,8 @@ impl Identity {
     }
 }
 
-fn check_length_if_given(text: &str) -> Result<(), NameError> {
-    match check_length(text, Identity::MAX_PART) {
+fn check_length_if_given(text: &str, max: usize) -> Result<(), NameError> {
+    match check_length(text, max) {
         Err(NameError::Empty) => Ok(()),
         other => other,
     }
@@ -78,5 +88,13 @@ mod tests {
         assert!(Identity::new(&"x".repeat(2_048)).is_ok());
         assert!(Identity::new(&"x".repeat(2_049)).is_err());
         assert!(Identity::anonymous().of_issuer(&"x".repeat(2_049)).is_err());
+    }
+
+    #[test]
+    fn groups_are_bounded_in_number_and_length() {
+        let in_groups = |groups| Identity::anonymous().in_groups(groups);
+        assert!(in_groups(vec!["x".repeat(256); 1_024]).is_ok());
+        assert!(in_groups(vec!["x".to_owned(); 1_025]).is_err());
+        assert!(in_groups(vec!["x".repeat(257)]).is_err());
     }
 }

@@ -15,6 +15,14 @@ pub enum NameError {
         /// The bound, in bytes.
         max: usize,
     },
+    /// More names than the bound.
+    #[error("must be at most {max}, not {len}")]
+    TooMany {
+        /// How many there are.
+        len: usize,
+        /// The bound.
+        max: usize,
+    },
     /// A server that is not `namespace/name`.
     #[error("must have the form namespace/name, not {0:?}")]
     NotQualified(String),

@@ -61,7 +61,7 @@ mod tests {
         for identity in [
             Identity::anonymous(),
             Identity::new("alice")?,
-            alice.in_groups(vec!["staff".to_owned(), String::new()]),
+            alice.in_groups(vec!["staff".to_owned(), String::new()])?,
         ] {
             for operation in [
                 None,

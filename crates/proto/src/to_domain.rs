@@ -65,7 +65,8 @@ pub fn identity_of(identity: pb::Identity) -> Result<Identity, InvalidField> {
     let user = user
         .of_issuer(&identity.issuer)
         .map_err(InvalidField::at("identity.issuer"))?;
-    Ok(user.in_groups(identity.groups))
+    user.in_groups(identity.groups)
+        .map_err(InvalidField::at("identity.groups"))
 }
 
 /// The operation of a reset request.

@@ -260,6 +260,32 @@ async fn a_connection_that_goes_bad_is_made_anew() {
     closes_to(&proxy, 0).await;
 }
 
+/// Load balancers close idle connections, and limiters end old ones. That once opened the breaker.
+#[tokio::test]
+async fn an_idle_connection_that_is_closed_again_and_again_is_no_failure() {
+    let limiter = FakeLimiter::start(Manner::Deny);
+    let proxy = FaultProxy::start(limiter.address).await.expect("a proxy");
+    let gateway = gateway(config(&http(proxy.address())));
+    enforces(&gateway).await;
+    for _ in 0..7 {
+        let accepted = proxy.accepted();
+        proxy.inject(Fault::Refuse);
+        closes_to(&proxy, 0).await;
+        proxy.inject(Fault::None);
+        eventually("it is connected again", async || {
+            let again = proxy.accepted() > accepted;
+            (again && gateway.limiter().replicas()[0].connected).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(
+        gateway.limiter().replicas()[0].breaker,
+        BreakerState::Closed
+    );
+    let verdict = gateway.check(call()).await;
+    assert!(matches!(verdict, Verdict::Denied(_)), "{verdict:?}");
+}
+
 async fn closes_to(proxy: &FaultProxy, open: usize) {
     eventually("all other connections are closed", async || {
         (proxy.open() == open).then_some(())

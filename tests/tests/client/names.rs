@@ -115,8 +115,9 @@ async fn one_dies_and_one_joins_and_only_what_was_in_flight_fails() {
     all_connected(&gateway, 1).await;
     is_used(&third, 500).await;
 
-    // The dead one comes back.
-    let listener = TcpListener::bind(again).expect("its port is still free");
+    // The dead one comes back, where it was unless that was taken.
+    let listener = TcpListener::bind(again).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("a free port");
     let first = FakeLimiter::start_on(listener, Manner::Allow, None);
     names.set(&[&first, &third]);
     is_used(&first, 500).await;
@@ -127,6 +128,33 @@ async fn one_dies_and_one_joins_and_only_what_was_in_flight_fails() {
     assert_eq!(failed_open, undecided, "more calls failed open");
     for limiter in [&first, &second, &third] {
         assert!(limiter.most_of_one_subject() <= 1, "a check was sent again");
+    }
+}
+
+/// A name may be ahead of what it names: the limiter that has left it answers until its successor
+/// is there. Calls once failed open in between, while a good limiter was connected.
+#[tokio::test]
+async fn a_name_that_moves_to_a_limiter_that_is_not_there_yet_loses_no_call() {
+    let old = FakeLimiter::start(Manner::Allow);
+    let names = Names::are(&[&old]);
+    let gateway = gateway_of(&names, config);
+    all_connected(&gateway, 1).await;
+    let load = Load::start(&gateway, 8, call);
+    is_used(&old, 500).await;
+
+    // It takes connections, and nobody speaks yet.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    names.lead_to(&[listener.local_addr().expect("an address")]);
+    eventually("the new limiter is known", async || {
+        (gateway.limiter().replicas().len() == 2).then_some(())
+    })
+    .await;
+    is_used(&old, 2_000).await;
+    let new = FakeLimiter::start_on(listener, Manner::Allow, None);
+    is_used(&new, 500).await;
+    all_connected(&gateway, 1).await;
+    for verdict in load.end().await {
+        assert_eq!(verdict, Verdict::Allowed { decided: true });
     }
 }
 

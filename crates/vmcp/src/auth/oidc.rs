@@ -105,8 +105,8 @@ impl Authenticator for Oidc {
         }
         Identity::new(&claims.sub)
             .and_then(|identity| identity.of_issuer(&self.issuer))
-            .map(|identity| identity.in_groups(claims.groups))
-            .map_err(|error| invalid(&format!("the token's subject {error}")))
+            .and_then(|identity| identity.in_groups(claims.groups))
+            .map_err(|error| invalid(&format!("the token's subject or groups: {error}")))
     }
 }
 
