@@ -103,10 +103,11 @@ impl Authenticator for Oidc {
             // An identity without a subject would be everybody's.
             return Err(invalid("the token has no subject"));
         }
-        Identity::new(&claims.sub)
-            .and_then(|identity| identity.of_issuer(&self.issuer))
-            .and_then(|identity| identity.in_groups(claims.groups))
-            .map_err(|error| invalid(&format!("the token's subject or groups: {error}")))
+        let user = Identity::new(&claims.sub)
+            .and_then(|user| user.of_issuer(&self.issuer))
+            .map_err(|error| invalid(&format!("the token's subject {error}")))?;
+        user.in_groups(claims.groups)
+            .map_err(|error| invalid(&format!("the token's groups {error}")))
     }
 }
 
