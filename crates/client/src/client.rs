@@ -108,20 +108,18 @@ impl Limiter for Client {
         let patience = self.config.timeout;
         let deadline = Instant::now() + patience;
         let (ticket, sent) = self.send(&check, deadline).await?;
-        let result = match timeout_at(deadline, sent.reply()).await {
+        let reply = timeout_at(deadline, sent.reply()).await;
+        // A timer that is late itself tells of a stall on this side, in which an answer may lie
+        // unread: that says nothing against the limiter, and is not reported.
+        let own_stall = reply.is_err() && deadline.elapsed() > OWN_STALL;
+        let result = match reply {
             Ok(Ok(outcome)) => outcome::of_stream(outcome, &check, patience),
             Ok(Err(lost)) => Err(lost),
-            Err(_) => {
-                let late = Err(LimiterError::Timeout { after: patience });
-                // A timer that is late itself tells of a stall on this side, in which an answer
-                // may lie unread: that says nothing against the limiter, and is not reported.
-                if deadline.elapsed() > OWN_STALL {
-                    return late;
-                }
-                late
-            }
+            Err(_) => Err(LimiterError::Timeout { after: patience }),
         };
-        ticket.report(&result);
+        if !own_stall {
+            ticket.report(&result);
+        }
         result
     }
 
