@@ -4,18 +4,22 @@
 //! were before. That is all: every later state follows from the pure arithmetic that Lua and Rust
 //! share, so Redis, which everyone waits for, neither computes nor sends it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Value};
 use smallvec::SmallVec;
-use toolgate_limit::{Answer, Bucket, Group, Plan, Quota, ServerId, StoreError, Timestamp, take};
+use toolgate_limit::{
+    Answer, Bucket, Group, Limit, Plan, Quota, ServerId, StoreError, Timestamp, take,
+};
 
 use crate::{
     error::corrupt,
     key::key,
     record,
-    reply::{self, ALLOWED, UNDECIDED},
+    reply::{ALLOWED, Before, Reply, UNDECIDED},
 };
+
+mod layout;
 
 /// The most checks in one batch. Redis serves nobody else while it decides one.
 pub(crate) const MAX_CHECKS: usize = 64;
@@ -23,10 +27,9 @@ pub(crate) const MAX_CHECKS: usize = 64;
 /// Checks to decide together, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    plans: Vec<Planned>,
+    checks: Vec<Planned>,
     hashes: Vec<Hash>,
-    hash_of: HashMap<(ServerId, Group), usize>,
-    bucket_count: usize,
+    hash_of: HashMap<(ServerId, Group), usize, foldhash::fast::RandomState>,
 }
 
 /// A plan and where its buckets are, as places in the batch's hashes.
@@ -43,45 +46,33 @@ struct Place {
     field: usize,
 }
 
+/// A hash in Redis and those of its fields that the batch touches.
 #[derive(Debug)]
 struct Hash {
     key: String,
-    fields: Vec<(String, Quota)>,
+    fields: SmallVec<[Arc<Limit>; 2]>,
 }
 
 impl Batch {
     /// Adds `plan` as the last check. Gives it back if it must go into the next batch: this one is
     /// full, or the two come from different snapshots and give one bucket different quotas.
     pub(crate) fn add(&mut self, plan: Plan) -> Result<(), Plan> {
-        if self.plans.len() >= MAX_CHECKS || self.conflicts_with(&plan) {
+        if self.checks.len() >= MAX_CHECKS {
             return Err(plan);
         }
         let mut places = SmallVec::new();
         for planned in plan.groups() {
             let hash = self.hash(plan.server(), &planned.group);
             for limit in &planned.limits {
-                let field = self.field(hash, limit.field(), limit.quota());
-                places.push(Place { hash, field });
+                match self.hashes[hash].field(limit) {
+                    // Fields that were added on the way here stay; they cost a look at them.
+                    None => return Err(plan),
+                    Some(field) => places.push(Place { hash, field }),
+                }
             }
         }
-        self.plans.push(Planned { plan, places });
+        self.checks.push(Planned { plan, places });
         Ok(())
-    }
-
-    fn conflicts_with(&self, plan: &Plan) -> bool {
-        plan.groups().iter().any(|planned| {
-            let Some(&hash) = self
-                .hash_of
-                .get(&(plan.server().clone(), planned.group.clone()))
-            else {
-                return false;
-            };
-            let fields = &self.hashes[hash].fields;
-            planned.limits.iter().any(|limit| {
-                let same_bucket = fields.iter().find(|(name, _)| name == limit.field());
-                same_bucket.is_some_and(|(_, quota)| *quota != limit.quota())
-            })
-        })
     }
 
     fn hash(&mut self, server: &ServerId, group: &Group) -> usize {
@@ -90,66 +81,16 @@ impl Batch {
         *self.hash_of.entry(in_store).or_insert_with(|| {
             hashes.push(Hash {
                 key: key(server, group),
-                fields: Vec::new(),
+                fields: SmallVec::new(),
             });
             hashes.len() - 1
         })
     }
 
-    fn field(&mut self, hash: usize, name: &str, quota: Quota) -> usize {
-        let fields = &mut self.hashes[hash].fields;
-        if let Some(field) = fields.iter().position(|(known, _)| known == name) {
-            return field;
-        }
-        fields.push((name.to_owned(), quota));
-        self.bucket_count += 1;
-        fields.len() - 1
-    }
-
     /// The script call, in the form that `check.lua` describes; `verb` and `script` are `EVALSHA`
     /// and a hash, or `EVAL` and a text.
     pub(crate) fn command(&self, verb: &str, script: &str) -> Cmd {
-        let mut layout = Vec::with_capacity(2 * self.hashes.len() + 10 * self.bucket_count);
-        for hash in &self.hashes {
-            layout.extend(&hash.fields.len().to_le_bytes()[..2]);
-            for (_, quota) in &hash.fields {
-                layout.extend(quota.capacity().to_le_bytes());
-                layout.extend(&quota.period_micros().to_le_bytes()[..6]);
-            }
-        }
-        let first_bucket = self.first_buckets();
-        let mut checks = Vec::with_capacity(16 * self.plans.len());
-        for Planned { plan, places } in &self.plans {
-            checks.extend(plan.cost().to_le_bytes());
-            checks.extend(&places.len().to_le_bytes()[..1]);
-            for place in places {
-                let from_one = first_bucket[place.hash] + place.field + 1;
-                checks.extend(&from_one.to_le_bytes()[..2]);
-            }
-        }
-
-        let mut command = cmd(verb);
-        command.arg(script).arg(self.hashes.len());
-        for hash in &self.hashes {
-            command.arg(&hash.key);
-        }
-        command.arg(layout).arg(checks);
-        for (name, _) in self.hashes.iter().flat_map(|hash| &hash.fields) {
-            command.arg(name);
-        }
-        command
-    }
-
-    /// For each hash, how many buckets lie before its first.
-    fn first_buckets(&self) -> Vec<usize> {
-        let counts = self.hashes.iter().map(|hash| hash.fields.len());
-        counts
-            .scan(0, |before, count| {
-                let first = *before;
-                *before += count;
-                Some(first)
-            })
-            .collect()
+        layout::command(self, verb, script)
     }
 
     /// The answers, in the order of the checks, from the script's reply.
@@ -157,23 +98,74 @@ impl Batch {
         &self,
         reply: Value,
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-        let reply = reply::parse(reply, self.hashes.iter().map(|hash| hash.fields.len()))?;
-        if reply.decisions.len() != self.plans.len() {
-            return Err(corrupt("the script did not decide every check"));
+        let reply = Reply::try_from(reply)?;
+        let first = self.first_buckets();
+        if reply.decisions.len() != self.checks.len() || reply.before.len() != first.count {
+            return Err(corrupt("the script's reply is not about this batch"));
         }
-        let hashes = self.hashes.iter().zip(&reply.values);
-        let mut buckets: Vec<Vec<Option<Bucket>>> = hashes
-            .map(|(hash, values)| {
-                let states = hash.fields.iter().zip(values);
-                states
-                    .map(|((_, quota), value)| state(value.as_deref(), *quota, reply.time))
-                    .collect()
+        let limits = self.hashes.iter().flat_map(|hash| &hash.fields);
+        let mut buckets: Vec<Option<Bucket>> = limits
+            .zip(reply.before.iter())
+            .map(|(limit, before)| match before {
+                Before::None => Some(Bucket::full(limit.quota(), reply.time)),
+                Before::Record(record) => state(record, limit.quota(), reply.time),
+                Before::Broken => None,
             })
             .collect();
-        let decided = self.plans.iter().zip(&reply.decisions);
+        let decided = self.checks.iter().zip(&reply.decisions);
         Ok(decided
-            .map(|(planned, &decision)| planned.answer(&mut buckets, decision, reply.time))
+            .map(|(check, &decision)| check.answer(&mut buckets, &first, decision, reply.time))
             .collect())
+    }
+
+    fn first_buckets(&self) -> FirstBuckets {
+        let mut of_hash = Vec::with_capacity(self.hashes.len());
+        let mut count = 0;
+        for hash in &self.hashes {
+            of_hash.push(count);
+            count += hash.fields.len();
+        }
+        FirstBuckets { of_hash, count }
+    }
+}
+
+/// Buckets are numbered over all hashes, in order.
+struct FirstBuckets {
+    /// The number of each hash's first, from 0.
+    of_hash: Vec<usize>,
+    /// All buckets.
+    count: usize,
+}
+
+impl FirstBuckets {
+    fn number(&self, place: Place) -> usize {
+        self.of_hash[place.hash] + place.field
+    }
+}
+
+impl Hash {
+    /// The place of the bucket of `limit`; none if the bucket is here with another quota.
+    fn field(&mut self, limit: &Arc<Limit>) -> Option<usize> {
+        // Within a snapshot every limit is there once, so hardly ever are names compared.
+        if let Some(same) = self
+            .fields
+            .iter()
+            .position(|known| Arc::ptr_eq(known, limit))
+        {
+            return Some(same);
+        }
+        match self
+            .fields
+            .iter()
+            .position(|known| known.field() == limit.field())
+        {
+            Some(same) if self.fields[same].quota() == limit.quota() => Some(same),
+            Some(_) => None,
+            None => {
+                self.fields.push(Arc::clone(limit));
+                Some(self.fields.len() - 1)
+            }
+        }
     }
 }
 
@@ -182,12 +174,16 @@ impl Planned {
     /// must be ours.
     fn answer(
         &self,
-        buckets: &mut [Vec<Option<Bucket>>],
+        buckets: &mut [Option<Bucket>],
+        first: &FirstBuckets,
         decision: u8,
         time: Timestamp,
     ) -> Result<Answer, StoreError> {
-        let at = |place: &Place| buckets[place.hash].get(place.field).copied().flatten();
-        let read: Option<SmallVec<[Bucket; 4]>> = self.places.iter().map(at).collect();
+        let read = self
+            .places
+            .iter()
+            .map(|&place| buckets[first.number(place)]);
+        let read: Option<SmallVec<[Bucket; 4]>> = read.collect();
         let Some(mut of_plan) = read.filter(|_| decision != UNDECIDED) else {
             return Err(corrupt(
                 "a value under this call's keys is no bucket; reset it, or delete it in Redis",
@@ -197,17 +193,14 @@ impl Planned {
         if answer.decision.is_allowed() != (decision == ALLOWED) {
             return Err(corrupt("Lua and Rust do not agree on a decision"));
         }
-        for (place, bucket) in self.places.iter().zip(of_plan) {
-            buckets[place.hash][place.field] = Some(bucket);
+        for (&place, bucket) in self.places.iter().zip(of_plan) {
+            buckets[first.number(place)] = Some(bucket);
         }
         Ok(answer)
     }
 }
 
-/// The bucket in `value`, or a full one, at `time`; none if the value is no bucket.
-pub(crate) fn state(value: Option<&[u8]>, quota: Quota, time: Timestamp) -> Option<Bucket> {
-    match value {
-        None => Some(Bucket::full(quota, time)),
-        Some(bytes) => Some(record::decode(bytes)?.at(quota, time)),
-    }
+/// The bucket in `record` at `time`; none if it is no record.
+pub(crate) fn state(record: &[u8], quota: Quota, time: Timestamp) -> Option<Bucket> {
+    Some(record::decode(record)?.at(quota, time))
 }

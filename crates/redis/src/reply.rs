@@ -3,7 +3,7 @@
 use redis::Value;
 use toolgate_limit::{StoreError, Timestamp};
 
-use crate::error::corrupt;
+use crate::{error::corrupt, record};
 
 /// What `check.lua` says of one batch.
 #[derive(Debug)]
@@ -12,8 +12,8 @@ pub(crate) struct Reply {
     pub(crate) time: Timestamp,
     /// For each check, what the script says of it.
     pub(crate) decisions: Vec<u8>,
-    /// For each hash, the stored value of each field before the batch; none for what is no hash.
-    pub(crate) values: Vec<Vec<Option<Vec<u8>>>>,
+    /// The values of all buckets before the batch.
+    pub(crate) before: Values,
 }
 
 /// What the script says of a check that it has allowed.
@@ -22,33 +22,59 @@ pub(crate) const ALLOWED: u8 = b'1';
 /// What it says of a check that touches a value which is no bucket.
 pub(crate) const UNDECIDED: u8 = b'?';
 
-/// Reads `reply`, which must hold as many values for each hash as `field_counts` says.
-pub(crate) fn parse(
-    reply: Value,
-    field_counts: impl ExactSizeIterator<Item = usize>,
-) -> Result<Reply, StoreError> {
-    let malformed = || corrupt("the script's reply does not have its form");
-    let Value::Array(parts) = reply else {
-        return Err(malformed());
-    };
-    let mut parts = parts.into_iter();
-    let time = time(parts.next(), parts.next()).ok_or_else(malformed)?;
-    let Some(Value::BulkString(decisions)) = parts.next() else {
-        return Err(malformed());
-    };
-    if parts.len() != field_counts.len() {
-        return Err(malformed());
+/// Values of buckets, one after the other.
+#[derive(Debug)]
+pub(crate) struct Values(Vec<u8>);
+
+/// The value of one bucket.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Before<'a> {
+    /// There was none.
+    None,
+    /// It was no bucket.
+    Broken,
+    /// What [`record`] describes.
+    Record(&'a [u8]),
+}
+
+impl Values {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len() / record::LEN
     }
-    let values = parts.zip(field_counts).map(|(part, count)| {
-        values(part)
-            .filter(|values| values.len() == count || values.is_empty())
-            .ok_or_else(malformed)
-    });
-    Ok(Reply {
-        time,
-        decisions,
-        values: values.collect::<Result<_, _>>()?,
-    })
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Before<'_>> {
+        // No record is all zeros, which were no capacity, or all ones, which were no period.
+        self.0.chunks_exact(record::LEN).map(|value| match value {
+            [0, 0, 0, 0, ..] => Before::None,
+            [255, 255, 255, 255, ..] => Before::Broken,
+            record => Before::Record(record),
+        })
+    }
+}
+
+impl TryFrom<Value> for Reply {
+    type Error = StoreError;
+
+    fn try_from(reply: Value) -> Result<Self, StoreError> {
+        let malformed = || corrupt("the script's reply does not have its form");
+        let Value::Array(parts) = reply else {
+            return Err(malformed());
+        };
+        let mut parts = parts.into_iter();
+        let time = time(parts.next(), parts.next()).ok_or_else(malformed)?;
+        match (parts.next(), parts.next()) {
+            (Some(Value::BulkString(decisions)), Some(Value::BulkString(before)))
+                if before.len() % record::LEN == 0 =>
+            {
+                Ok(Self {
+                    time,
+                    decisions,
+                    before: Values(before),
+                })
+            }
+            _ => Err(malformed()),
+        }
+    }
 }
 
 /// The time in the two parts of a reply to `TIME`: seconds, and microseconds within the second.
@@ -74,4 +100,38 @@ pub(crate) fn values(part: Value) -> Option<Vec<Option<Vec<u8>>>> {
         _ => None,
     };
     values.into_iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(before: Vec<u8>) -> Value {
+        let text = |text: &[u8]| Value::BulkString(text.to_vec());
+        Value::Array(vec![text(b"7"), text(b"5"), text(b"1?"), text(&before)])
+    }
+
+    #[test]
+    fn values_are_told_from_their_stand_ins() {
+        let mut record = [0; record::LEN];
+        record[0] = 10;
+        let before = [[0; record::LEN], record, [255; record::LEN]].concat();
+        let read = Reply::try_from(reply(before)).expect("a reply");
+        assert_eq!(read.time, Timestamp::from_micros(7_000_005));
+        assert_eq!(read.decisions, b"1?");
+        let values: Vec<_> = read.before.iter().collect();
+        let expected = [Before::None, Before::Record(&record), Before::Broken];
+        assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn what_is_no_reply_is_an_error() {
+        for wrong in [
+            Value::Nil,
+            Value::Array(Vec::new()),
+            reply(vec![0; record::LEN - 1]),
+        ] {
+            assert!(Reply::try_from(wrong.clone()).is_err(), "{wrong:?}");
+        }
+    }
 }

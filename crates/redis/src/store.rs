@@ -8,7 +8,7 @@ use redis::{
     pipe,
 };
 use tokio::time::timeout;
-use toolgate_limit::{Answer, BucketStore, Plan, StoreError, peek};
+use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
 
 use crate::{
     batch::{Batch, state},
@@ -138,8 +138,11 @@ impl BucketStore for RedisStore {
             values.extend(reply::values(part).ok_or_else(malformed)?);
         }
         let buckets = plan.limits().zip(&values).map(|(limit, value)| {
-            state(value.as_deref(), limit.quota(), time)
-                .ok_or_else(|| corrupt(&format!("field {}", limit.field())))
+            let bucket = match value {
+                None => Some(Bucket::full(limit.quota(), time)),
+                Some(record) => state(record, limit.quota(), time),
+            };
+            bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
         });
         let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
         Ok(peek(&plan, &buckets, time))

@@ -6,9 +6,9 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use toolgate_limit::{Bucket, Quota, Timestamp};
+use toolgate_limit::{Bucket, Mode, Policy, Quota, Quotas, Timestamp};
 
-use crate::fixture::{Call, Fixture, START, per_user, quota};
+use crate::fixture::{Call, Fixture, START, per_user, quota, tool};
 
 /// The record of `bucket`, written here a second time from its description.
 fn record(bucket: &Bucket) -> Vec<u8> {
@@ -93,27 +93,73 @@ fn the_script_stores_the_bits_that_the_pure_function_finds() {
     assert_eq!(outcome, Ok(()));
 }
 
-/// A key lives until its last bucket is full and a second longer, and then not much longer.
+/// The most that a key lives on after its buckets are full and one second has passed: the distance
+/// of the marks to which these times are rounded up.
+fn distance_of_marks(period: Duration) -> Duration {
+    Duration::from_secs(10).max(period / 64)
+}
+
 #[test]
-fn a_key_expires_when_its_buckets_are_full() {
+fn a_key_expires_soon_after_its_last_bucket_is_full() {
     let fixture = Fixture::redis();
-    let policy = per_user(fixture.new_server(), 10, Duration::from_secs(10));
+    let period = Duration::from_secs(10);
+    let policy = per_user(fixture.new_server(), 10, period);
     let key = format!("tg:{{{}}}:user:alice", policy.server());
     let remaining_life = || ask::<i64>(&fixture, redis::cmd("PTTL").arg(&key));
-    let mut full_after = 0;
     for _ in 0..10 {
         fixture.take(&policy, &Call::ALICE);
-        full_after += 1_000;
-        let life = remaining_life();
-        let longest = (full_after + 1_002) * 5 / 4;
-        assert!(
-            (full_after + 1_000..=longest).contains(&life),
-            "{life} after {full_after}"
-        );
     }
     fixture.advance(Duration::from_secs(11));
-    assert!(remaining_life() > 0);
-    fixture.advance(Duration::from_secs(3));
+    assert!(remaining_life() > 0, "a second longer than to full");
+    fixture.advance(distance_of_marks(period));
     assert_eq!(remaining_life(), -2, "the key is gone");
     assert_eq!(fixture.peek(&policy, &Call::ALICE).buckets[0].remaining, 10);
+}
+
+/// A check that moves no bucket past a mark leaves the key's expiry as it is, so this walks through
+/// many checks of two buckets, at all distances, and looks at the key after each.
+#[test]
+fn a_key_outlives_its_fullest_time_by_a_second_whatever_came_before() {
+    let fixture = Fixture::redis();
+    for (capacity, period) in [
+        (10, Duration::from_secs(10)),
+        (3, Duration::from_hours(24 * 30)),
+        (1_000, Duration::from_hours(1)),
+        (1_000_000, Duration::from_secs(1)),
+    ] {
+        let quotas = |capacity, period| Quotas {
+            global: None,
+            per_user: Some(quota(capacity, period)),
+        };
+        let search = (tool("search"), quotas(5, Duration::from_mins(1)));
+        let own = quotas(capacity, period);
+        let policy =
+            Policy::new(fixture.new_server(), Mode::Enforce, own, [search]).expect("valid");
+        let key = format!("tg:{{{}}}:user:alice", policy.server());
+        let every = Call {
+            tool: Some("search"),
+            ..Call::ALICE
+        };
+        for step in 0..150_u64 {
+            let call = if step % 3 == 0 { every } else { Call::ALICE };
+            fixture.take(&policy, &call);
+            let buckets = fixture.peek(&policy, &every).buckets;
+            let full_after = buckets.iter().map(|bucket| bucket.full_after).max();
+            let full_after = full_after.expect("two buckets");
+            let life = ask::<i64>(&fixture, redis::cmd("PTTL").arg(&key));
+            if full_after > Duration::ZERO {
+                let life = Duration::from_millis(u64::try_from(life).expect("the key is there"));
+                let shortest = full_after + Duration::from_secs(1);
+                let longest = shortest + distance_of_marks(period) + Duration::from_millis(2);
+                // Two buckets: the other's mark may lie further away.
+                let longest = longest + distance_of_marks(Duration::from_mins(1));
+                assert!(
+                    (shortest..=longest).contains(&life),
+                    "{capacity} per {period:?}, step {step}: {life:?}, full after {full_after:?}"
+                );
+            }
+            // From far below a mark's distance to beyond it.
+            fixture.advance(Duration::from_millis(37 * (step % 29) * (step % 29)));
+        }
+    }
 }
