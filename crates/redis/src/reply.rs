@@ -106,9 +106,9 @@ pub(crate) fn values(part: Value) -> Option<Vec<Option<Vec<u8>>>> {
 mod tests {
     use super::*;
 
-    fn reply(before: Vec<u8>) -> Value {
+    fn reply(before: &[u8]) -> Value {
         let text = |text: &[u8]| Value::BulkString(text.to_vec());
-        Value::Array(vec![text(b"7"), text(b"5"), text(b"1?"), text(&before)])
+        Value::Array(vec![text(b"7"), text(b"5"), text(b"1?"), text(before)])
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         let mut record = [0; record::LEN];
         record[0] = 10;
         let before = [[0; record::LEN], record, [255; record::LEN]].concat();
-        let read = Reply::try_from(reply(before)).expect("a reply");
+        let read = Reply::try_from(reply(&before)).expect("a reply");
         assert_eq!(read.time, Timestamp::from_micros(7_000_005));
         assert_eq!(read.decisions, b"1?");
         let values: Vec<_> = read.before.iter().collect();
@@ -129,7 +129,7 @@ mod tests {
         for wrong in [
             Value::Nil,
             Value::Array(Vec::new()),
-            reply(vec![0; record::LEN - 1]),
+            reply(&[0; record::LEN - 1]),
         ] {
             assert!(Reply::try_from(wrong.clone()).is_err(), "{wrong:?}");
         }

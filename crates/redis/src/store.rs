@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
-    Client, IntoConnectionInfo, Pipeline, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
-    pipe,
+    Client, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisError, Value,
+    aio::MultiplexedConnection, io::tcp::TcpSettings, pipe,
 };
 use tokio::time::timeout;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
@@ -45,6 +45,18 @@ impl RedisConfig {
     }
 }
 
+impl RedisConfig {
+    /// Whether the URL is one.
+    pub fn validate(&self) -> Result<(), InvalidUrl> {
+        self.connection_info().map(drop)
+    }
+
+    fn connection_info(&self) -> Result<ConnectionInfo, InvalidUrl> {
+        let info = self.url.as_str().into_connection_info();
+        info.map_err(|error| InvalidUrl::of(&error))
+    }
+}
+
 /// Without the URL, which may hold a password.
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +75,14 @@ pub struct InvalidUrl {
     reason: String,
 }
 
+impl InvalidUrl {
+    fn of(error: &RedisError) -> Self {
+        Self {
+            reason: error.to_string(),
+        }
+    }
+}
+
 /// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
 #[derive(Debug)]
 pub struct RedisStore {
@@ -76,18 +96,12 @@ impl RedisStore {
     /// A store that begins to connect, in tasks on the current runtime, and goes on trying as long
     /// as it lives. It is an error only if the URL is none.
     pub fn open(config: &RedisConfig) -> Result<Self, InvalidUrl> {
-        let invalid = |error: redis::RedisError| InvalidUrl {
-            reason: error.to_string(),
-        };
-        let info = config
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(invalid)?;
+        let info = config.connection_info()?;
         // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tcp = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
+        let client = Client::open(info.set_tcp_settings(tcp));
+        let client = client.map_err(|error| InvalidUrl::of(&error))?;
         let link = Arc::new(Link::open(client, config.connect_timeout));
         let script = Arc::new(CheckScript::new());
         Ok(Self {

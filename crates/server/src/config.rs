@@ -4,7 +4,7 @@
 //! environment) and the YAML file. [`Config`] is what is left when the sources are laid over each
 //! other and over the defaults.
 
-use std::{fmt, fs, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, fs, io, num::NonZeroUsize, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use clap::Args;
 use serde::{Deserialize, Deserializer};
@@ -63,6 +63,10 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", env = "TOOLGATE_MEMORY_MAX_USERS")]
     pub memory_max_users: Option<usize>,
 
+    /// Threads that serve gRPC; each has its own connection to Redis [default: one a CPU]
+    #[arg(long, value_name = "COUNT", env = "TOOLGATE_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+
     /// The most time that calls in flight have to finish when the limiter stops [default: 10s]
     #[arg(long, value_name = "DURATION", env = "TOOLGATE_DRAIN_TIMEOUT")]
     #[serde(deserialize_with = "from_text")]
@@ -106,6 +110,8 @@ pub struct Config {
     pub grpc_listen: Listen,
     /// Address of `/livez` and `/readyz`.
     pub http_listen: Listen,
+    /// Threads that serve gRPC.
+    pub workers: NonZeroUsize,
     /// The most time that calls in flight have to finish when the limiter stops.
     pub drain_timeout: Duration,
 }
@@ -198,6 +204,7 @@ impl Settings {
             store_timeout: self.store_timeout.or(below.store_timeout),
             store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
             memory_max_users: self.memory_max_users.or(below.memory_max_users),
+            workers: self.workers.or(below.workers),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
         }
     }
@@ -242,11 +249,17 @@ impl TryFrom<Settings> for Config {
             store,
             grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
             http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),
+            workers: settings.workers.unwrap_or_else(one_a_cpu),
             drain_timeout: settings
                 .drain_timeout
                 .map_or(Duration::from_secs(10), |timeout| timeout.0),
         })
     }
+}
+
+/// As many as this process may use at a time, by its CPU limit too.
+fn one_a_cpu() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 fn duration(

@@ -16,6 +16,9 @@ mod health;
 mod http;
 mod listen;
 mod server;
+mod socket;
+mod stores;
+mod worker;
 
 pub use config::{Config, ConfigError, Secret, Settings, StoreConfig};
 pub use listen::{InvalidListen, Listen};

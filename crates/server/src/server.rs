@@ -1,27 +1,28 @@
 //! Wiring, serving and drain.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::time::timeout;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Router as GrpcRouter, TcpIncoming};
+use tonic::transport::server::Router as GrpcRouter;
 use tonic_health::server::HealthReporter;
-use toolgate_limit::{BucketStore, MemoryStore, StoreLimiter, SystemClock};
+use toolgate_limit::{StoreLimiter, SystemClock};
 use toolgate_policy::{Diagnostics, FileSource, Registry, Watch};
 use toolgate_proto::{
     FILE_DESCRIPTOR_SET,
     pb::{admin_service_server::AdminServiceServer, limiter_service_server::LimiterServiceServer},
 };
-use toolgate_redis::{InvalidUrl, RedisStore};
+use toolgate_redis::InvalidUrl;
 
 use crate::{
-    Config, Listen, StoreConfig,
+    Config, Listen,
     grpc::{Admin, LimiterGrpc},
     health::Monitor,
     http,
     listen::Listener,
+    stores::Stores,
+    worker::Workers,
 };
 
 /// The largest request, in bytes. Far above what is valid, so that a field that is too long is
@@ -38,7 +39,8 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 #[derive(Debug)]
 pub struct Server {
     registry: Arc<Registry>,
-    store: Arc<dyn BucketStore>,
+    stores: Stores,
+    workers: NonZeroUsize,
     grpc: (Listener, Listen),
     http: (Listener, Listen),
     drain_timeout: Duration,
@@ -72,6 +74,12 @@ pub enum ServerError {
     /// The gRPC server has failed.
     #[error("the gRPC server has failed")]
     Grpc(#[from] tonic::transport::Error),
+    /// A thread to serve on cannot be had.
+    #[error("cannot start a worker")]
+    Thread(#[source] io::Error),
+    /// A thread that serves has panicked.
+    #[error("a worker has panicked")]
+    Worker,
 }
 
 impl Server {
@@ -83,13 +91,10 @@ impl Server {
         let watch = source
             .watch(Arc::clone(&registry))
             .map_err(ServerError::Watch)?;
-        let store: Arc<dyn BucketStore> = match &config.store {
-            StoreConfig::Memory { max_users } => Arc::new(MemoryStore::new(*max_users)),
-            StoreConfig::Redis(redis) => Arc::new(RedisStore::open(redis)?),
-        };
         Ok(Self {
             registry,
-            store,
+            stores: Stores::new(&config.store)?,
+            workers: config.workers,
             grpc: bind(&config.grpc_listen).await?,
             http: bind(&config.http_listen).await?,
             drain_timeout: config.drain_timeout,
@@ -120,13 +125,18 @@ impl Server {
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let (monitor, readiness) =
-            Monitor::new(Arc::clone(&self.store), health.clone(), stopping.clone());
+            Monitor::new(self.stores.open()?, health.clone(), stopping.clone());
         let monitor = tokio::spawn(monitor.run());
         let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
 
-        let services =
-            services(&self.registry, &self.store, &stopping)?.add_service(health_service);
-        let mut grpc = pin!(serve_grpc(self.grpc.0, services, closing.clone()));
+        let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
+        let until = stopping.clone();
+        let build = move || {
+            let services = services(&registry, &stores, &until)?;
+            Ok(services.add_service(health_service.clone()))
+        };
+        let workers = Workers::start(self.workers, build, &closing)?;
+        let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {
             failed = &mut grpc => failed,
             () = stop => {
@@ -144,7 +154,7 @@ impl Server {
             }
         };
         http.abort();
-        Ok(outcome?)
+        outcome
     }
 }
 
@@ -155,13 +165,13 @@ async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
     })
 }
 
-/// All services but health.
+/// All services but health, for one worker.
 fn services(
     registry: &Arc<Registry>,
-    store: &Arc<dyn BucketStore>,
+    stores: &Stores,
     stopping: &CancellationToken,
 ) -> Result<GrpcRouter, ServerError> {
-    let limiter = StoreLimiter::new(Arc::clone(registry) as _, Arc::clone(store));
+    let limiter = StoreLimiter::new(Arc::clone(registry) as _, stores.open()?);
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
     let limiter = LimiterGrpc::new(Arc::new(limiter), stopping.clone());
     let reflection = || {
@@ -179,28 +189,6 @@ fn services(
         .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
-}
-
-async fn serve_grpc(
-    listener: Listener,
-    services: GrpcRouter,
-    closing: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let closed = closing.cancelled_owned();
-    match listener {
-        Listener::Tcp(listener) => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            services
-                .serve_with_incoming_shutdown(incoming, closed)
-                .await
-        }
-        Listener::Unix(listener) => {
-            let incoming = UnixListenerStream::new(listener);
-            services
-                .serve_with_incoming_shutdown(incoming, closed)
-                .await
-        }
-    }
 }
 
 /// Serves until aborted: probes want an answer to the end.

@@ -11,7 +11,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use toolgate_proto::pb;
 
 const EXIT_CODES: &str = "\
@@ -53,7 +53,8 @@ pub(crate) enum Outcome {
 
 /// Runs the command on a runtime of its own.
 pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
-    let runtime = Runtime::new()?;
+    // What serves has threads of its own.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match toolgate.command {
             Command::Serve(serve) => serve.run().await,

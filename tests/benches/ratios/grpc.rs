@@ -1,6 +1,6 @@
 //! `Check` and `CheckStream` on the memory store, against a tonic server that decides nothing.
 
-use std::{pin::Pin, time::Duration};
+use std::{num::NonZeroUsize, pin::Pin, time::Duration};
 
 use futures::{Stream, StreamExt as _, future::join_all};
 use tokio::{
@@ -93,6 +93,7 @@ async fn limiter(policies: &PolicyFile) -> String {
         },
         grpc_listen: local(),
         http_listen: local(),
+        workers: NonZeroUsize::MIN,
         drain_timeout: Duration::ZERO,
     };
     let server = Server::bind(&config).await.expect("a limiter");

@@ -1,6 +1,6 @@
 //! Two replicas that share one limiter over gRPC, and callers with tokens.
 
-use std::{io::Write as _, time::Duration};
+use std::{io::Write as _, num::NonZeroUsize, time::Duration};
 
 use rmcp::{
     RoleClient, ServiceExt as _,
@@ -43,6 +43,7 @@ impl Shared {
             store: StoreConfig::Memory { max_users: 100 },
             grpc_listen: "127.0.0.1:0".parse().unwrap(),
             http_listen: "127.0.0.1:0".parse().unwrap(),
+            workers: NonZeroUsize::MIN,
             drain_timeout: Duration::from_secs(1),
         };
         let server = Server::bind(&config).await.unwrap();

@@ -1,0 +1,182 @@
+//! The threads that serve gRPC.
+//!
+//! Each is a runtime of its own, and a connection stays with the one that it was given to, so what a
+//! check touches is touched by one thread only. On a runtime that moves work between threads the
+//! same call costs about twice the CPU time (docs/adr/006).
+//!
+//! ```text
+//! accept, on the caller's runtime -> the worker with the fewest connections -> tonic
+//! ```
+
+use std::{future::Future, num::NonZeroUsize, sync::Arc, thread};
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::server::Router;
+
+use crate::{
+    ServerError,
+    listen::Listener,
+    socket::{Loose, Socket, accept},
+};
+
+/// The most connections that wait for a worker to take them. More are closed.
+const MAX_WAITING: usize = 1_024;
+
+/// The workers. Dropping them ends their threads, whatever they are at.
+pub(crate) struct Workers {
+    seats: Vec<Seat>,
+    ended: FuturesUnordered<oneshot::Receiver<Result<(), ServerError>>>,
+    _kill: DropGuard,
+}
+
+/// A connection, and the seat that it takes.
+type Accepted = (Loose, Arc<()>);
+
+/// Where one worker's connections go.
+struct Seat {
+    connections: mpsc::Sender<Accepted>,
+    /// Held by each of the connections, so that they can be counted.
+    occupied: Arc<()>,
+}
+
+impl Workers {
+    /// Starts `count` threads. Each serves what `build` makes on its own runtime until `closing`,
+    /// and then until its connections have ended.
+    pub(crate) fn start(
+        count: NonZeroUsize,
+        build: impl Fn() -> Result<Router, ServerError> + Clone + Send + 'static,
+        closing: &CancellationToken,
+    ) -> Result<Self, ServerError> {
+        let kill = CancellationToken::new();
+        let (mut seats, ended) = (Vec::new(), FuturesUnordered::new());
+        for number in 0..count.get() {
+            let (connections, accepted) = mpsc::channel(MAX_WAITING);
+            let (end, end_seen) = oneshot::channel();
+            let serve = serve(build.clone(), accepted, closing.clone());
+            let serve = kill.clone().run_until_cancelled_owned(serve);
+            let work = move || {
+                let outcome = on_own_runtime(async { serve.await.unwrap_or(Ok(())) });
+                // Nobody listens any more if the workers were dropped.
+                let _ = end.send(outcome);
+            };
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
+            thread.spawn(work).map_err(ServerError::Thread)?;
+            let occupied = Arc::default();
+            seats.push(Seat {
+                connections,
+                occupied,
+            });
+            ended.push(end_seen);
+        }
+        Ok(Self {
+            seats,
+            ended,
+            _kill: kill.drop_guard(),
+        })
+    }
+
+    /// Hands out the connections of `listener` until `closing`; then waits for the workers.
+    pub(crate) async fn serve(
+        mut self,
+        listener: Listener,
+        closing: CancellationToken,
+    ) -> Result<(), ServerError> {
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => break,
+                stream = accept(&listener) => self.seat(stream),
+                Some(ended) = self.ended.next() => end(ended)?,
+            }
+        }
+        drop(listener);
+        while let Some(ended) = self.ended.next().await {
+            end(ended)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a connection to the worker that has the fewest.
+    fn seat(&self, stream: Loose) {
+        let fewest = self
+            .seats
+            .iter()
+            .min_by_key(|seat| Arc::strong_count(&seat.occupied));
+        let Some(seat) = fewest else { return };
+        let accepted = (stream, Arc::clone(&seat.occupied));
+        if seat.connections.try_send(accepted).is_err() {
+            tracing::warn!("a connection was closed: too many wait to be served");
+        }
+    }
+}
+
+/// An outcome that never came is that of a thread which has panicked.
+fn end(
+    ended: Result<Result<(), ServerError>, oneshot::error::RecvError>,
+) -> Result<(), ServerError> {
+    ended.unwrap_or(Err(ServerError::Worker))
+}
+
+async fn serve(
+    build: impl Fn() -> Result<Router, ServerError>,
+    accepted: mpsc::Receiver<Accepted>,
+    closing: CancellationToken,
+) -> Result<(), ServerError> {
+    let sockets = ReceiverStream::new(accepted).map(|(stream, seat)| Socket::open(stream, seat));
+    let served = build()?.serve_with_incoming_shutdown(sockets, closing.cancelled_owned());
+    Ok(served.await?)
+}
+
+fn on_own_runtime(work: impl Future<Output = Result<(), ServerError>>) -> Result<(), ServerError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ServerError::Thread)?;
+    let outcome = runtime.block_on(work);
+    // What is still running was given up by whoever waited for the workers.
+    runtime.shutdown_background();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use tokio_util::either::Either;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_goes_to_the_worker_with_the_fewest() {
+        let seat = || {
+            let (connections, accepted) = mpsc::channel(10);
+            let occupied = Arc::default();
+            let seat = Seat {
+                connections,
+                occupied,
+            };
+            (seat, accepted)
+        };
+        let ((a, mut at_a), (b, mut at_b)) = (seat(), seat());
+        let workers = Workers {
+            seats: vec![a, b],
+            ended: FuturesUnordered::new(),
+            _kill: CancellationToken::new().drop_guard(),
+        };
+        let connect = || workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
+        for _ in 0..4 {
+            connect();
+        }
+        assert_eq!((at_a.len(), at_b.len()), (2, 2));
+        drop((at_b.try_recv(), at_b.try_recv()));
+        connect();
+        connect();
+        assert_eq!((at_a.len(), at_b.len()), (2, 2));
+        drop(at_a.try_recv());
+        connect();
+        assert_eq!((at_a.len(), at_b.len()), (2, 2));
+    }
+}
