@@ -13,8 +13,11 @@ use toolgate_proto::pb::{
     self, admin_service_client::AdminServiceClient, limiter_service_client::LimiterServiceClient,
 };
 
-pub(crate) use self::error::CallError;
-use self::{endpoint::Endpoint, error::Cause};
+use self::error::Cause;
+pub(crate) use self::{
+    endpoint::Endpoint,
+    error::{CallError, code_name},
+};
 
 /// A page of policies may have many tools each; tonic's own bound is 4 MiB.
 const MAX_REPLY_BYTES: usize = 64 << 20;
@@ -35,7 +38,8 @@ pub(crate) struct ClientArgs {
     timeout: GoDuration,
 }
 
-fn positive_duration(text: &str) -> Result<GoDuration, String> {
+/// A duration above zero.
+pub(crate) fn positive_duration(text: &str) -> Result<GoDuration, String> {
     match text.parse() {
         Ok(GoDuration(Duration::ZERO)) => Err("must be more than zero".to_owned()),
         Ok(duration) => Ok(duration),

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod bench;
 mod buckets;
 mod check;
 mod peek;
@@ -38,6 +39,7 @@ enum Command {
     Reset(reset::Reset),
     Policies(policies::Policies),
     Validate(validate::Validate),
+    Bench(bench::Bench),
 }
 
 /// How a command ended that did what it was asked to.
@@ -47,6 +49,8 @@ pub(crate) enum Outcome {
     Done,
     /// A check was denied.
     Denied,
+    /// A bucket admitted more than it may; which was printed.
+    Over,
     /// A manifest is not valid; what is wrong was printed.
     Invalid,
 }
@@ -64,6 +68,8 @@ pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
             Command::Reset(reset) => reset.run().await,
             Command::Policies(policies) => policies.run().await,
             Command::Validate(validate) => validate.run(),
+            // On threads and runtimes of its own; this one is idle.
+            Command::Bench(bench) => bench.run(),
         }
     });
     // The system looks up host names on a thread and without a deadline; dropping the runtime
@@ -89,7 +95,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::Denied => Self::from(3),
-            Outcome::Invalid => Self::FAILURE,
+            Outcome::Invalid | Outcome::Over => Self::FAILURE,
         }
     }
 }

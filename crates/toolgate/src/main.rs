@@ -1,5 +1,6 @@
 //! The `toolgate` command: asks a limiter, and shows and resets what it holds.
 
+mod bench;
 mod client;
 mod command;
 mod output;

@@ -2,11 +2,18 @@
 
 use std::{fmt, str::FromStr};
 
-use tonic::transport::{self, Channel, Uri};
+use tokio::time::timeout;
+use tonic::{
+    Status,
+    transport::{self, Channel, Uri},
+};
+use toolgate_limit::GoDuration;
+
+use super::error::{CallError, Cause};
 
 /// `http://host:port` or `unix:///path`, as given.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     text: String,
     endpoint: transport::Endpoint,
 }
@@ -14,12 +21,27 @@ pub(super) struct Endpoint {
 /// Why a text is no [`Endpoint`].
 #[derive(Debug, thiserror::Error)]
 #[error("an endpoint is http://host:port or unix:///path")]
-pub(super) struct EndpointError;
+pub(crate) struct EndpointError;
 
 impl Endpoint {
     /// Connects when first used. Must run on a tokio runtime.
     pub(super) fn channel(&self) -> Channel {
         self.endpoint.connect_lazy()
+    }
+
+    /// Connects now.
+    pub(crate) async fn connect(&self, within: GoDuration) -> Result<Channel, CallError> {
+        let connecting = timeout(within.0, self.endpoint.connect()).await;
+        let cause = match connecting {
+            Ok(Ok(channel)) => return Ok(channel),
+            Ok(Err(error)) => Status::from_error(error.into()).into(),
+            Err(_elapsed) => Cause::NoAnswer(within),
+        };
+        Err(CallError {
+            call: "connecting",
+            endpoint: self.text.clone(),
+            cause,
+        })
     }
 }
 

@@ -101,7 +101,7 @@ fn speaks_otherwise(status: &Status) -> bool {
 }
 
 /// As the gRPC specification writes it: `INVALID_ARGUMENT`.
-fn code_name(code: Code) -> String {
+pub(crate) fn code_name(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {
         if letter.is_uppercase() && !name.is_empty() {
