@@ -9,6 +9,7 @@
 //! lists, and requests to it fail, while the others serve.
 
 use async_trait::async_trait;
+use prometheus_client::registry::Registry;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
     GetPromptRequestParams, GetPromptResponse, ListPromptsResult, ListResourceTemplatesResult,
@@ -25,6 +26,7 @@ mod backoff;
 mod connection;
 mod lists;
 mod meta;
+mod metrics;
 mod name;
 mod result_type;
 mod transport;
@@ -70,6 +72,12 @@ impl Core {
         watcher
     }
 
+    /// Shows in `registry` how the backends do: `vmcp_backend_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        let shown = |b: &Backend| (b.name().clone(), b.state(), b.metrics().clone());
+        metrics::Backends(self.backends.iter().map(shown).collect()).register(registry);
+    }
+
     /// What all connected backends list, in the order of the configuration.
     fn join<T>(
         &self,
@@ -98,7 +106,7 @@ impl Core {
             name: name.to_owned(),
         };
         let (backend, own) = name::split(name).ok_or_else(unknown)?;
-        let backend = self.backends.iter().find(|b| b.name() == backend);
+        let backend = self.backends.iter().find(|b| b.name().as_str() == backend);
         Ok((backend.ok_or_else(unknown)?, own))
     }
 

@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
+use prometheus_client::{metrics::histogram::Histogram, registry::Registry};
+use tokio::time::Instant;
 use toolgate_client::{FailOpen, OnUnavailable, Verdict};
 use toolgate_limit::{Check, Identity, Limiter, Operation, OperationKind, ServerId};
 
 use crate::VmcpError;
 
+mod metrics;
+
+pub(crate) use metrics::Replicas;
+
 /// Asks a limiter for one server.
 #[derive(Debug)]
 pub struct Gate {
     server: ServerId,
-    limiter: FailOpen<Arc<dyn Limiter>>,
+    limiter: Arc<FailOpen<Arc<dyn Limiter>>>,
+    on_unavailable: OnUnavailable,
+    check_duration: Histogram,
 }
 
 impl Gate {
@@ -19,8 +27,20 @@ impl Gate {
     pub fn new(server: ServerId, limiter: Arc<dyn Limiter>, on_unavailable: OnUnavailable) -> Self {
         Self {
             server,
-            limiter: FailOpen::new(limiter, on_unavailable),
+            limiter: Arc::new(FailOpen::new(limiter, on_unavailable)),
+            on_unavailable,
+            check_duration: metrics::check_duration(),
         }
+    }
+
+    /// Shows in `registry` what this gate decides: `toolgate_client_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        metrics::register(
+            registry,
+            &self.limiter,
+            self.on_unavailable,
+            &self.check_duration,
+        );
     }
 
     /// Pays one token of each bucket that the operation touches; an error means that it must not
@@ -39,7 +59,10 @@ impl Gate {
             operation: Operation::new(kind, name).ok(),
             cost: Check::COST_OF_ONE,
         };
-        match self.limiter.check(check).await {
+        let asked = Instant::now();
+        let verdict = self.limiter.check(check).await;
+        self.check_duration.observe(asked.elapsed().as_secs_f64());
+        match verdict {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Denied(denial) => Err(VmcpError::Denied(denial)),
             Verdict::Refused => Err(VmcpError::Undecided),

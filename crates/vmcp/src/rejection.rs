@@ -11,7 +11,7 @@ use rmcp::{
     model::{CallToolResult, ContentBlock, ErrorCode, ProtocolVersion},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use toolgate_limit::{Denial, OperationKind, Scope};
 
 use crate::VmcpError;
@@ -81,14 +81,11 @@ impl Rejection {
     }
 }
 
-/// The JSON-RPC answer to a message that is no request, with its id where it has one.
-pub(crate) fn invalid_request(id: Option<Value>, message: &str) -> Value {
-    let error = ErrorData::invalid_request(message.to_owned(), None);
-    let mut answer = json!({"jsonrpc": "2.0", "error": error});
-    if let Some(id) = id {
-        answer["id"] = id;
-    }
-    answer
+/// The JSON-RPC answer to a message that is no request, with its id as it came where it has one.
+pub(crate) fn invalid_request(id: Option<&RawValue>, message: &str) -> String {
+    let error = json!(ErrorData::invalid_request(message.to_owned(), None));
+    let id = id.map_or_else(String::new, |id| format!(r#""id":{id},"#));
+    format!(r#"{{"jsonrpc":"2.0",{id}"error":{error}}}"#)
 }
 
 /// A tool result that says what went wrong.

@@ -3,6 +3,7 @@
 //! ```text
 //! POST /mcp -> who calls?   401, or the identity
 //!           -> batch?       each element as a request of its own
+//!           -> id           put back into the answer as it came
 //!           -> rmcp         protocol versions, headers, JSON-RPC
 //!           -> handler      -> Vmcp; errors become what `rejection` says
 //! ```
@@ -18,6 +19,7 @@ use axum::{
     http::StatusCode,
     routing::{any, get},
 };
+use prometheus_client::registry::Registry;
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
 };
@@ -28,11 +30,15 @@ use crate::{Vmcp, auth::Authenticator, rejection::Rejection};
 mod batch;
 mod caller;
 mod handler;
+mod id;
 mod mcp;
 mod message;
+mod metrics;
+mod outcome;
 mod refusal;
 
 use handler::Handler;
+use metrics::Metrics;
 
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -52,6 +58,8 @@ pub struct Edge {
     pub allowed_hosts: Option<Vec<String>>,
     /// Whether `/readyz` says so.
     pub ready: watch::Receiver<bool>,
+    /// What `/metrics` shows, beside what the edge itself counts.
+    pub registry: Registry,
 }
 
 type McpService = StreamableHttpService<Handler, NeverSessionManager>;
@@ -63,10 +71,11 @@ struct Shared {
     authenticator: Arc<dyn Authenticator>,
     rejection: Rejection,
     ready: watch::Receiver<bool>,
+    metrics: Metrics,
 }
 
-/// The routes `/mcp`, `/livez` and `/readyz`.
-pub fn router(edge: Edge) -> Router {
+/// The routes `/mcp`, `/livez`, `/readyz` and `/metrics`.
+pub fn router(mut edge: Edge) -> Router {
     let handler = Handler::new(&edge.name, edge.vmcp, edge.rejection);
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -83,12 +92,14 @@ pub fn router(edge: Edge) -> Router {
         authenticator: edge.authenticator,
         rejection: edge.rejection,
         ready: edge.ready,
+        metrics: Metrics::register(&mut edge.registry),
     };
     Router::new()
         .route("/mcp", any(mcp::serve))
         .route("/livez", get(StatusCode::OK))
         .route("/readyz", get(readyz))
         .with_state(shared)
+        .merge(toolgate_telemetry::router(edge.registry))
 }
 
 async fn readyz(State(shared): State<Shared>) -> StatusCode {

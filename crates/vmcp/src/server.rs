@@ -5,7 +5,8 @@ use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Dura
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use toolgate_client::{Client, OnUnavailable};
 use toolgate_limit::{Limiter, MemoryStore, NameError, ServerId, StoreLimiter, SystemClock};
-use toolgate_policy::{Diagnostics, Registry, read_text};
+use toolgate_policy::{Diagnostics, Registry as Policies, read_text};
+use toolgate_telemetry::Registry;
 use tracing::{info, warn};
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     auth::{Anonymous, Authenticator, KeysError, Oidc},
     config::{BackendError, Config, IncomingAuth, LimiterConfig},
     core::Core,
+    gate::Replicas,
     rate_limited,
     serve::{Edge, router},
 };
@@ -75,9 +77,12 @@ impl Server {
     /// Builds what `config` says, starts to connect to backends and limiter, and listens.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let server = ServerId::new(&config.namespace, &config.name)?;
-        let gate = gate(&config, server)?;
+        crate::tls::use_ring();
+        let mut registry = toolgate_telemetry::registry("vmcp", env!("CARGO_PKG_VERSION"));
+        let gate = gate(&config, server, &mut registry)?;
         let authenticator = authenticator(&config.incoming_auth)?;
         let core = core(&config)?;
+        core.register(&mut registry);
         let settled = core.settled();
         let mut vmcp = rate_limited(core, gate);
         if let Some(optimizer) = config.optimizer.filter(|optimizer| optimizer.enabled) {
@@ -96,6 +101,7 @@ impl Server {
             authenticator,
             rejection: config.rejection,
             ready: is_ready,
+            registry,
         };
         Ok(Self {
             listener,
@@ -173,7 +179,11 @@ fn authenticator(auth: &IncomingAuth) -> Result<Arc<dyn Authenticator>, StartErr
     })
 }
 
-fn gate(config: &Config, server: ServerId) -> Result<Option<Gate>, StartError> {
+fn gate(
+    config: &Config,
+    server: ServerId,
+    registry: &mut Registry,
+) -> Result<Option<Gate>, StartError> {
     let (limiter, on_unavailable): (Arc<dyn Limiter>, _) = match &config.limiter {
         Some(LimiterConfig::Remote(remote)) => {
             if config.rate_limiting.is_some() {
@@ -181,7 +191,9 @@ fn gate(config: &Config, server: ServerId) -> Result<Option<Gate>, StartError> {
             }
             let settings = remote.client_config().map_err(StartError::Missing)?;
             let on_unavailable = remote.on_unavailable.into();
-            (Arc::new(Client::new(settings)?), on_unavailable)
+            let client = Client::new(settings)?;
+            registry.register_collector(Box::new(Replicas(client.clone())));
+            (Arc::new(client), on_unavailable)
         }
         // What limits the file has must not be lost because it does not say who enforces them.
         None if config.rate_limiting.is_none() => return Ok(None),
@@ -190,7 +202,9 @@ fn gate(config: &Config, server: ServerId) -> Result<Option<Gate>, StartError> {
             (Arc::new(embedded(config)?), OnUnavailable::Allow)
         }
     };
-    Ok(Some(Gate::new(server, limiter, on_unavailable)))
+    let gate = Gate::new(server, limiter, on_unavailable);
+    gate.register(registry);
+    Ok(Some(gate))
 }
 
 fn embedded(config: &Config) -> Result<StoreLimiter, StartError> {
@@ -207,7 +221,7 @@ fn embedded(config: &Config) -> Result<StoreLimiter, StartError> {
     for warning in &warnings {
         warn!(%warning, "rateLimiting");
     }
-    let registry = Registry::new(Arc::new(SystemClock::new()));
+    let registry = Policies::new(Arc::new(SystemClock::new()));
     registry.publish(policies);
     let store = MemoryStore::new(MAX_USERS);
     Ok(StoreLimiter::new(Arc::new(registry), Arc::new(store)))

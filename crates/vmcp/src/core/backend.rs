@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmcp::{Peer, RoleClient, ServiceError};
 use tokio::{
     sync::{Notify, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -13,6 +13,7 @@ use tracing::warn;
 use super::{
     BackendName, Timing, Transport,
     connection::{Connection, Session, State},
+    metrics::{Metrics, Outcome},
 };
 use crate::VmcpError;
 
@@ -34,6 +35,7 @@ pub(super) struct Backend {
     timing: Timing,
     state: watch::Receiver<State>,
     look: Arc<Notify>,
+    metrics: Metrics,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -53,12 +55,17 @@ impl Backend {
             timing,
             state,
             look,
+            metrics: Metrics::new(),
             _connection: AbortOnDropHandle::new(tokio::spawn(connection.run())),
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.name.as_str()
+    pub(super) const fn name(&self) -> &BackendName {
+        &self.name
+    }
+
+    pub(super) const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(super) fn state(&self) -> watch::Receiver<State> {
@@ -84,9 +91,18 @@ impl Backend {
         &self,
         send: impl AsyncFnOnce(Peer<RoleClient>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
-        let session = self.session()?;
+        let session = self.session().inspect_err(|_| self.metrics.not_sent())?;
         let deadline = self.timing.request;
-        let reason = match timeout(deadline, send(session.peer.clone())).await {
+        let sent_at = Instant::now();
+        let answered = timeout(deadline, send(session.peer.clone())).await;
+        let outcome = match &answered {
+            Ok(Ok(_)) => Outcome::Ok,
+            Ok(Err(ServiceError::McpError(_))) => Outcome::Error,
+            Ok(Err(_)) => Outcome::Failed,
+            Err(_) => Outcome::Timeout,
+        };
+        self.metrics.sent(outcome, sent_at.elapsed());
+        let reason = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(ServiceError::McpError(error))) => return Err(VmcpError::Backend(error)),
             Ok(Err(error)) => {

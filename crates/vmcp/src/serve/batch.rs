@@ -4,17 +4,16 @@
 //! answer carries its own id. rmcp serves single messages only; the splitting is done here.
 
 use axum::{
-    Json,
     body::{Bytes, to_bytes},
     http::{HeaderMap, Request, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, stream};
 use rmcp::model::ProtocolVersion;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use toolgate_limit::Identity;
 
-use super::{Shared, caller::Caller, message};
+use super::{Shared, caller::Caller, id::Message, message};
 use crate::rejection;
 
 /// The most elements of a batch.
@@ -38,7 +37,7 @@ pub(super) async fn serve(
         let oldest = ProtocolVersion::V_2025_03_26;
         return invalid(&format!("only protocol {oldest} has batches"));
     }
-    let elements = match serde_json::from_slice::<Vec<Value>>(body) {
+    let elements = match serde_json::from_slice::<Vec<Box<RawValue>>>(body) {
         Ok(elements) if elements.is_empty() => return invalid("an empty batch"),
         Ok(elements) if elements.len() > MAX_ELEMENTS => {
             return invalid(&format!("a batch of more than {MAX_ELEMENTS} elements"));
@@ -50,26 +49,24 @@ pub(super) async fn serve(
         .map(|element| serve_element(shared, parts, element, identity))
         .buffered(CONCURRENCY)
         .filter_map(async |answer| answer);
-    let answers: Vec<Value> = served.collect().await;
+    let answers: Vec<String> = served.collect().await;
     if answers.is_empty() {
         StatusCode::ACCEPTED.into_response()
     } else {
-        Json(answers).into_response()
+        message::json(StatusCode::OK, format!("[{}]", answers.join(",")))
     }
 }
 
-/// The answer to one element; none to a notification.
+/// The answer to one element, as JSON; none to a notification.
 async fn serve_element(
     shared: &Shared,
     parts: &Parts,
-    element: Value,
+    element: Box<RawValue>,
     identity: &Identity,
-) -> Option<Value> {
-    let id = element.get("id").cloned();
-    if element
-        .get("method")
-        .is_some_and(|method| method == "initialize")
-    {
+) -> Option<String> {
+    let read = Message::read(element.get().as_bytes());
+    let id = read.as_ref().and_then(Message::raw_id);
+    if read.as_ref().and_then(Message::method) == Some("initialize") {
         let message = "initialize must not be part of a batch";
         return Some(rejection::invalid_request(id, message));
     }
@@ -78,14 +75,15 @@ async fn serve_element(
     *request.uri_mut() = parts.uri.clone();
     *request.headers_mut() = parts.headers.clone();
     let (own_parts, ()) = request.into_parts();
-    let body = Bytes::from(element.to_string());
+    let body = Bytes::copy_from_slice(element.get().as_bytes());
     let caller = Caller::new(identity.clone());
     let response = message::serve(shared, own_parts, body, caller).await;
     if response.status() == StatusCode::ACCEPTED {
         return None;
     }
     let answer = to_bytes(response.into_body(), usize::MAX).await.ok();
-    let answer = answer.and_then(|answer| serde_json::from_slice(&answer).ok());
+    let answer = answer.filter(|answer| serde_json::from_slice::<&RawValue>(answer).is_ok());
+    let answer = answer.and_then(|answer| String::from_utf8(answer.into()).ok());
     // Refused before it was read as JSON-RPC, with a text for people.
     Some(answer.unwrap_or_else(|| rejection::invalid_request(id, "not a JSON-RPC request")))
 }
@@ -97,7 +95,7 @@ fn has_batches(headers: &HeaderMap) -> bool {
         .is_none_or(|version| version == ProtocolVersion::V_2025_03_26.as_str())
 }
 
-fn invalid(message: &str) -> Response {
-    let error = rejection::invalid_request(None, message);
-    (StatusCode::BAD_REQUEST, Json(error)).into_response()
+fn invalid(reason: &str) -> Response {
+    let error = rejection::invalid_request(None, reason);
+    message::json(StatusCode::BAD_REQUEST, error)
 }

@@ -6,20 +6,28 @@ use axum::http::request::Parts;
 use rmcp::{RoleServer, service::RequestContext};
 use toolgate_limit::{Denial, Identity};
 
+use super::outcome::Outcome;
 use crate::VmcpError;
 
-/// Who calls, and where the handler notes a denial for the HTTP response.
+/// Who calls, and where the handler notes what became of the request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) identity: Identity,
-    denied: Arc<OnceLock<Denial>>,
+    notes: Arc<Notes>,
+}
+
+/// A request has one outcome, which is noted once.
+#[derive(Debug, Default)]
+struct Notes {
+    outcome: OnceLock<Outcome>,
+    denial: OnceLock<Denial>,
 }
 
 impl Caller {
     pub(super) fn new(identity: Identity) -> Self {
         Self {
             identity,
-            denied: Arc::default(),
+            notes: Arc::default(),
         }
     }
 
@@ -28,14 +36,24 @@ impl Caller {
         context.extensions.get::<Parts>()?.extensions.get()
     }
 
-    pub(super) fn note(&self, error: &VmcpError) {
+    pub(super) fn note(&self, outcome: Outcome) {
+        let _ = self.notes.outcome.set(outcome);
+    }
+
+    /// Notes why the request was not served.
+    pub(super) fn note_error(&self, error: &VmcpError) {
+        self.note(error.into());
         if let VmcpError::Denied(denial) = error {
-            // A request is denied once.
-            let _ = self.denied.set(denial.clone());
+            let _ = self.notes.denial.set(denial.clone());
         }
     }
 
+    /// None for a message that did not reach the handler.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.notes.outcome.get().copied()
+    }
+
     pub(super) fn denial(&self) -> Option<&Denial> {
-        self.denied.get()
+        self.notes.denial.get()
     }
 }

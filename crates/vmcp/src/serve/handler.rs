@@ -15,7 +15,7 @@ use rmcp::{
 };
 use tracing::{Instrument, Span, field::Empty, info_span};
 
-use super::caller::Caller;
+use super::{caller::Caller, outcome::Outcome};
 use crate::{
     Vmcp, VmcpError,
     rejection::{self, Rejection},
@@ -70,9 +70,20 @@ fn caller(context: &RequestContext<RoleServer>) -> Result<&Caller, ErrorData> {
     Caller::of(context).ok_or_else(|| rejection::to_error_data(&VmcpError::Unidentified, None))
 }
 
-fn to_error(error: &VmcpError, caller: &Caller, context: &RequestContext<RoleServer>) -> ErrorData {
-    caller.note(error);
-    rejection::to_error_data(error, context.protocol_version().as_ref())
+/// What a client sees of `served`, which is noted.
+fn answer<T>(
+    served: Result<T, VmcpError>,
+    caller: &Caller,
+    context: &RequestContext<RoleServer>,
+) -> Result<T, ErrorData> {
+    match &served {
+        Ok(_) => caller.note(Outcome::Ok),
+        Err(error) => caller.note_error(error),
+    }
+    served.map_err(|error| {
+        let version = context.protocol_version();
+        rejection::to_error_data(&error, version.as_ref())
+    })
 }
 
 impl ServerHandler for Handler {
@@ -96,7 +107,7 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.list_tools(&caller.identity, page);
         let served = served.instrument(unlimited("tools/list")).await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 
     async fn call_tool(
@@ -108,9 +119,12 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.call_tool(&caller.identity, call);
         match served.instrument(limited("tools/call")).await {
-            Ok(response) => Ok(response),
+            Ok(response) => {
+                caller.note(Outcome::of_call(&response));
+                Ok(response)
+            }
             Err(error) => {
-                caller.note(&error);
+                caller.note_error(&error);
                 let version = context.protocol_version();
                 let shown = self.rejection.of_tool_call(&error, version.as_ref())?;
                 Ok(shown.into())
@@ -126,7 +140,7 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.list_resources(&caller.identity, page);
         let served = served.instrument(unlimited("resources/list")).await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 
     async fn list_resource_templates(
@@ -139,7 +153,7 @@ impl ServerHandler for Handler {
         let served = served
             .instrument(unlimited("resources/templates/list"))
             .await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 
     async fn read_resource(
@@ -151,7 +165,7 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.read_resource(&caller.identity, read);
         let served = served.instrument(limited("resources/read")).await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 
     async fn list_prompts(
@@ -162,7 +176,7 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.list_prompts(&caller.identity, page);
         let served = served.instrument(unlimited("prompts/list")).await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 
     async fn get_prompt(
@@ -174,7 +188,7 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.get_prompt(&caller.identity, get);
         let served = served.instrument(limited("prompts/get")).await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 
     async fn complete(
@@ -186,6 +200,6 @@ impl ServerHandler for Handler {
         let caller = caller(&context)?;
         let served = self.vmcp.complete(&caller.identity, complete);
         let served = served.instrument(unlimited("completion/complete")).await;
-        served.map_err(|error| to_error(&error, caller, &context))
+        answer(served, caller, &context)
     }
 }

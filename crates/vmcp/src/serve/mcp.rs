@@ -12,7 +12,10 @@ use super::{MAX_BODY_BYTES, Shared, batch, caller::Caller, message, refusal};
 pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let identity = match shared.authenticator.authenticate(request.headers()).await {
         Ok(identity) => identity,
-        Err(error) => return refusal::unauthorized(&error),
+        Err(error) => {
+            shared.metrics.turned_away(&error);
+            return refusal::unauthorized(&error);
+        }
     };
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {

@@ -19,6 +19,9 @@ use crate::{
     testing::Recorder,
 };
 
+mod ids;
+mod metrics;
+
 /// Takes the caller's word for who it is, which only a test may.
 #[derive(Debug)]
 struct Believe;
@@ -49,17 +52,25 @@ fn served(rejection: Rejection) -> Router {
     };
     let policy = Policy::new(server.clone(), Mode::Enforce, quotas, []).unwrap();
     let policies = Fixed(Arc::new(Snapshot::new(1, [policy])));
-    let store = MemoryStore::with_clock(100, ManualClock::default());
+    let store = MemoryStore::with_clock(2_000, ManualClock::default());
     let limiter = StoreLimiter::new(Arc::new(policies), Arc::new(store));
     let gate = Gate::new(server, Arc::new(limiter), OnUnavailable::Deny);
-    router(Edge {
+    router(edge(
+        rate_limited(Recorder::default(), Some(gate)),
+        rejection,
+    ))
+}
+
+fn edge(vmcp: Arc<dyn Vmcp>, rejection: Rejection) -> Edge {
+    Edge {
         name: "research".to_owned(),
-        vmcp: rate_limited(Recorder::default(), Some(gate)),
+        vmcp,
         authenticator: Arc::new(Believe),
         rejection,
         allowed_hosts: None,
         ready: watch::channel(true).1,
-    })
+        registry: Registry::default(),
+    }
 }
 
 fn request(version: Option<&str>, body: &Value) -> Request<Body> {
@@ -306,12 +317,8 @@ async fn protocols_from_2025_03_26_on_are_served() {
 async fn readiness_is_what_it_is_told() {
     let (ready, watcher) = watch::channel(false);
     let router = router(Edge {
-        name: "research".to_owned(),
-        vmcp: Arc::new(Recorder::default()),
-        authenticator: Arc::new(Believe),
-        rejection: Rejection::default(),
-        allowed_hosts: None,
         ready: watcher,
+        ..edge(Arc::new(Recorder::default()), Rejection::default())
     });
     let status = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();

@@ -7,6 +7,7 @@ mod backends;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
 mod issuer;
+mod metrics;
 mod replica;
 #[cfg(feature = "sdk")]
 mod sdk;

@@ -1,0 +1,39 @@
+//! The Prometheus endpoint that all binaries of Toolgate share.
+//!
+//! # The problem
+//!
+//! Metrics are counted where things happen, in crates that do not know each other, and scraped in
+//! one place, in a format whose details are easy to get wrong.
+//!
+//! # The words
+//!
+//! - An **instrument** counts or measures. It lives with what it measures, which registers it with
+//!   the one [`Registry`] of its process; a [`Collector`](prometheus_client::collector::Collector)
+//!   shows at each scrape what somebody else has counted already.
+//! - The **exposition** is the text of all of them, in `OpenMetrics` 1.0.
+//!
+//! Labels are bounded: never a subject, a resource URI or a name that a caller can choose.
+//!
+//! # The flow
+//!
+//! ```
+//! use prometheus_client::metrics::counter::Counter;
+//!
+//! let mut registry = toolgate_telemetry::registry("vmcp", "1.2.3");
+//! let calls = Counter::<u64>::default();
+//! registry.register("vmcp_calls", "Calls so far", calls.clone());
+//! calls.inc();
+//!
+//! let text = toolgate_telemetry::exposition(&registry)?;
+//! assert!(text.contains("vmcp_calls_total 1\n"));
+//! // Over HTTP, at /metrics:
+//! let router: axum::Router = toolgate_telemetry::router(registry);
+//! # Ok::<(), std::fmt::Error>(())
+//! ```
+
+mod prometheus;
+mod series;
+
+pub use prometheus::{CONTENT_TYPE, exposition, registry, router};
+pub use prometheus_client::registry::Registry;
+pub use series::{Labels, counters, gauges};
