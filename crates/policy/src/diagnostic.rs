@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -76,7 +77,8 @@ impl Diagnostic {
         &self.message
     }
 
-    /// The line as it stands in the file; empty if the file as a whole is meant.
+    /// The line as it stands in the file; empty if the file as a whole is meant, and where it may
+    /// hold secrets.
     pub fn source_line(&self) -> &str {
         &self.source_line
     }
@@ -204,6 +206,12 @@ impl<'a> Report<'a> {
             found: Vec::new(),
             errors: 0,
         }
+    }
+
+    /// Lets findings to come show only `lines` of `text`, counted from 1.
+    pub(crate) fn show(&mut self, text: &'a str, lines: Range<usize>) {
+        let shown = |(number, line)| if lines.contains(&number) { line } else { "" };
+        self.lines = (1..).zip(text.lines()).map(shown).collect();
     }
 
     pub(crate) fn error(&mut self, place: Place, message: impl fmt::Display) {

@@ -134,10 +134,12 @@ impl<'n> Fields<'n> {
 
 /// Whether one is the other in another case or with other separators: `max_tokens`, `PerUser`.
 fn alike_to(known: &str, key: &str) -> bool {
-    let plain = |text: &str| -> String {
-        let letters = text.chars().filter(char::is_ascii_alphanumeric);
-        letters.map(|c| c.to_ascii_lowercase()).collect()
-    };
     let (known, key) = (plain(known), plain(key));
     known == key || format!("{known}s") == key || known == format!("{key}s")
+}
+
+/// The letters and digits of `key`, in lower case.
+pub(crate) fn plain(key: &str) -> String {
+    let letters = key.chars().filter(char::is_ascii_alphanumeric);
+    letters.map(|c| c.to_ascii_lowercase()).collect()
 }

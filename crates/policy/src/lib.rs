@@ -10,6 +10,7 @@
 //!
 //! - A **manifest** is one YAML document of kind `RateLimitPolicy`, or a `VirtualMCPServer` or
 //!   `MCPServer` of ToolHive. A file may hold several; a folder is read whole.
+//! - **Inline** limits stand in the configuration file of a gateway, see [`read_inline`].
 //! - A [`Diagnostic`] is one finding with file, line and column; [`Diagnostics`] are all of them.
 //! - An [`Origin`] is the place where a policy was written.
 //! - The [`Registry`] holds the snapshot in force. A [`FileSource`] fills it and a [`Watch`] keeps
@@ -57,6 +58,6 @@ mod reload;
 mod watch;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use read::{Loaded, Origin, read_paths, read_text};
+pub use read::{Loaded, Origin, read_inline, read_paths, read_text};
 pub use registry::{Registry, ReloadFailure, ReloadStatus};
 pub use watch::{FileSource, Watch};

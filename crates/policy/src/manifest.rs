@@ -8,6 +8,7 @@ use crate::{
     node::{Node, Value},
 };
 
+pub(crate) mod inline;
 mod limits;
 mod metadata;
 mod name;

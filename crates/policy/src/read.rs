@@ -11,7 +11,7 @@ use crate::{
     Diagnostics,
     diagnostic::{Diagnostic, Report, Severity},
     files::Files,
-    manifest::Manifest,
+    manifest::{Manifest, inline},
     node,
 };
 
@@ -63,6 +63,41 @@ pub fn read_text(file: &Path, text: &str) -> Loaded {
     })
 }
 
+/// Reads the limits of `server` from the configuration file of a gateway: the block `rateLimiting`
+/// at its top level, which is what `RateLimitPolicy` has in `spec`, without `server`.
+///
+/// `ToolHive` has such a block too: `shared`, its deprecated name of `global`, is taken with a
+/// warning, and so is its form `{duration: 1m0s}`. In the block an unknown field is an error. Fields
+/// around it are not looked at, but one that seems to be a misspelt `rateLimiting` is an error. With
+/// no block, or a null, there is no policy.
+///
+/// Diagnostics name the file as `file`, which is not opened, and show no line of it outside the
+/// block.
+pub fn read_inline(file: &Path, text: &str, server: &ServerId) -> Loaded {
+    load_inline(
+        Files {
+            texts: vec![(file.to_owned(), text.to_owned())],
+            problems: Vec::new(),
+        },
+        server,
+    )
+}
+
+/// The policy of `server` in `files`, which are configuration files of a gateway.
+pub(crate) fn load_inline(files: Files, server: &ServerId) -> Loaded {
+    let mut reader = Reader {
+        diagnostics: files.problems,
+        ..Reader::default()
+    };
+    for (path, text) in &files.texts {
+        reader.read_inline(path, text, server);
+    }
+    Loaded {
+        policies: reader.policies,
+        diagnostics: reader.diagnostics.into(),
+    }
+}
+
 /// The policies in `files`.
 pub(crate) fn load(files: Files) -> Loaded {
     let mut reader = Reader {
@@ -100,6 +135,25 @@ impl Reader {
             let origin = Origin {
                 file: file.to_owned(),
                 line: document.place.line,
+            };
+            self.keep(manifest, origin, &mut report);
+        }
+        self.diagnostics.extend(report.into_found());
+    }
+
+    fn read_inline(&mut self, file: &Path, text: &str, server: &ServerId) {
+        // No text: nothing of the file is to be shown unless it is known to be of the block.
+        let mut report = Report::new(file, "");
+        let documents = node::documents(text, &mut report);
+        if let [_, second, ..] = &*documents {
+            report.error(second.place, "a configuration file has one document");
+        }
+        if let Some(document) = documents.first() {
+            let manifest = inline::read(document, text, server, &mut report);
+            let line = manifest.server.as_ref().map_or(1, |(_, place)| place.line);
+            let origin = Origin {
+                file: file.to_owned(),
+                line,
             };
             self.keep(manifest, origin, &mut report);
         }

@@ -2,22 +2,32 @@
 
 use std::path::PathBuf;
 
-use toolgate_limit::Policies;
+use toolgate_limit::{Policies, ServerId};
 
 use crate::{
-    Diagnostics, Loaded, Registry,
+    Diagnostic, Diagnostics, Loaded, Registry, Severity,
     files::{Files, Fingerprint},
-    read::load,
+    manifest::inline::BLOCK,
+    read::{load, load_inline},
 };
 
 /// Brings a [`Registry`] up to date with files, one look at a time.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     paths: Vec<PathBuf>,
+    contents: Contents,
     /// Of what the registry was last told, good or bad.
     told: Option<Fingerprint>,
     /// Of what was seen at the last look and is not yet known to be at rest.
     unsettled: Option<Fingerprint>,
+}
+
+/// What the files are.
+#[derive(Debug)]
+enum Contents {
+    Manifests,
+    /// The configuration of a gateway, with the limits of this server.
+    Inline(ServerId),
 }
 
 /// What a look at the files found.
@@ -32,9 +42,20 @@ pub(crate) enum Look {
 }
 
 impl Reloader {
+    /// Of manifests.
     pub(crate) const fn new(paths: Vec<PathBuf>) -> Self {
+        Self::of(paths, Contents::Manifests)
+    }
+
+    /// Of the limits of `server` in the configuration `file` of a gateway.
+    pub(crate) fn inline(file: PathBuf, server: ServerId) -> Self {
+        Self::of(vec![file], Contents::Inline(server))
+    }
+
+    const fn of(paths: Vec<PathBuf>, contents: Contents) -> Self {
         Self {
             paths,
+            contents,
             told: None,
             unsettled: None,
         }
@@ -49,7 +70,7 @@ impl Reloader {
         let files = Files::read(&self.paths);
         self.told = Some(files.fingerprint());
         self.unsettled = None;
-        tell(registry, load(files))
+        tell(registry, self.contents.load(files))
     }
 
     /// Looks at the files. Something new counts once two looks in a row have found the same: a file
@@ -67,7 +88,7 @@ impl Reloader {
         }
         self.told = seen;
         self.unsettled = None;
-        if let Err(diagnostics) = tell(registry, load(files)) {
+        if let Err(diagnostics) = tell(registry, self.contents.load(files)) {
             let generation = registry.snapshot().generation();
             tracing::error!(
                 generation,
@@ -75,6 +96,27 @@ impl Reloader {
             );
         }
         Look::Told
+    }
+}
+
+impl Contents {
+    fn load(&self, files: Files) -> Loaded {
+        let server = match self {
+            Self::Manifests => return load(files),
+            Self::Inline(server) => server,
+        };
+        let named = files.texts.first().map(|(file, _)| file.clone());
+        let mut loaded = load_inline(files, server);
+        // Without its limits a gateway would go on, and let all calls pass.
+        if let Some(file) = named
+            && loaded.policies.is_empty()
+            && !loaded.diagnostics.has_errors()
+        {
+            let message = format!("{BLOCK} is missing");
+            let missing = Diagnostic::of_file(&file, Severity::Error, message);
+            loaded.diagnostics = vec![missing].into();
+        }
+        loaded
     }
 }
 

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use toolgate_limit::ServerId;
+
 use crate::{
     Diagnostics, Registry,
     reload::{Look, Reloader},
@@ -57,6 +59,15 @@ impl FileSource {
     pub const fn new(paths: Vec<PathBuf>) -> Self {
         Self {
             reloader: Reloader::new(paths),
+            recheck: RECHECK,
+        }
+    }
+
+    /// The limits of `server` in the configuration `file` of a gateway; see
+    /// [`read_inline`](crate::read_inline). Here it is an error if there are none.
+    pub fn inline(file: PathBuf, server: ServerId) -> Self {
+        Self {
+            reloader: Reloader::inline(file, server),
             recheck: RECHECK,
         }
     }

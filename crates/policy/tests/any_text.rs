@@ -1,9 +1,11 @@
 //! Whatever a file holds, reading it ends, and ends without a panic.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::path::Path;
 
 use proptest::prelude::*;
-use toolgate_policy::read_text;
+use toolgate_policy::{read_inline, read_text};
 
 const MANIFEST: &str = include_str!("../../../tests/fixtures/manifests/valid/all-fields.yaml");
 
@@ -43,10 +45,15 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// Reads it, and shows all that was found.
+/// Reads it as manifests and as a configuration file, and shows all that was found.
 fn read(text: &str) {
-    let loaded = read_text(Path::new("any.yaml"), text);
-    let _ = loaded.diagnostics.to_string();
+    let server = "default/any".parse().expect("valid");
+    for loaded in [
+        read_text(Path::new("any.yaml"), text),
+        read_inline(Path::new("any.yaml"), text, &server),
+    ] {
+        let _ = loaded.diagnostics.to_string();
+    }
 }
 
 proptest! {

@@ -2,6 +2,8 @@
 //!
 //! The fields are those of a `ToolHive` vMCP `config.yaml` where that has them. What is not known
 //! here is named in a warning and otherwise ignored, so that such a file is read as far as it goes.
+//! Limits are an exception: in `rateLimiting` what is not known is an error, for a typo must not open
+//! the gate.
 //!
 //! ```
 //! use vmcp::config::Config;
@@ -26,10 +28,12 @@ use std::{
     fmt, fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Deserialize;
-use serde_json::Value;
+use toolgate_limit::{Limit, NameError, Policy, Scope, ServerId};
+use toolgate_policy::{Diagnostics, Origin, read_inline};
 
 use crate::rejection::Rejection;
 
@@ -65,11 +69,24 @@ pub struct Config {
     pub optimizer: Option<OptimizerConfig>,
     /// Who decides on calls.
     pub limiter: Option<LimiterConfig>,
-    /// The limits of an embedded limiter: what a `RateLimitPolicy` has in `spec`.
-    pub rate_limiting: Option<Value>,
+    /// The limits of an embedded limiter. They are read by rules of their own, which show a
+    /// mistake in its line; see [`read_inline`].
+    #[serde(skip)]
+    pub rate_limiting: Option<InlineLimits>,
     /// How denials are shown.
     #[serde(default)]
     pub rejection: Rejection,
+}
+
+/// The block `rateLimiting`.
+#[derive(Debug)]
+pub struct InlineLimits {
+    /// What it says, and where.
+    pub policy: (Policy, Origin),
+    /// What should be changed in it.
+    pub warnings: Diagnostics,
+    /// The file that it stands in, if it was read from one.
+    pub file: Option<PathBuf>,
 }
 
 /// Of the optimizer.
@@ -115,7 +132,16 @@ pub enum ConfigError {
     /// It is no configuration.
     #[error("{0}")]
     Parse(Box<serde_saphyr::Error>),
+    /// The name or the namespace is none.
+    #[error("namespace and name: {0}")]
+    Name(#[from] NameError),
+    /// Limits that cannot be.
+    #[error("the limits are not valid:\n{0}")]
+    Limits(Diagnostics),
 }
+
+/// The name of the block of limits.
+const RATE_LIMITING: &str = "rateLimiting";
 
 impl Config {
     /// Reads a file, and names the fields in it that are not known.
@@ -124,22 +150,64 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text)
+        let (mut config, unknown) = Self::parse_as(path, &text)?;
+        if let Some(limits) = &mut config.rate_limiting {
+            limits.file = Some(path.to_owned());
+        }
+        Ok((config, unknown))
     }
 
     /// As [`Config::read`], of a text.
     pub fn parse(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        Self::parse_as(Path::new("config.yaml"), text)
+    }
+
+    /// What is wrong with limits is said to be in `file`.
+    fn parse_as(file: &Path, text: &str) -> Result<(Self, Vec<String>), ConfigError> {
         let mut unknown = Vec::new();
         // A snippet of the file could show a secret.
         let options = serde_saphyr::options! { with_snippet: false };
-        let config =
+        let config: Result<Self, _> =
             serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-                serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()))
+                serde_ignored::deserialize(deserializer, |path| {
+                    let path = path.to_string();
+                    if path != RATE_LIMITING {
+                        unknown.push(path);
+                    }
+                })
             });
-        Ok((
-            config.map_err(|error| ConfigError::Parse(Box::new(error)))?,
-            unknown,
-        ))
+        let mut config = config.map_err(|error| ConfigError::Parse(Box::new(error)))?;
+        let limits = read_inline(file, text, &config.server()?).into_result();
+        let (policies, warnings) = limits.map_err(ConfigError::Limits)?;
+        config.rate_limiting = policies.into_iter().next().map(|policy| InlineLimits {
+            policy,
+            warnings,
+            file: None,
+        });
+        Ok((config, unknown))
+    }
+
+    /// The server whose limits count here.
+    pub fn server(&self) -> Result<ServerId, NameError> {
+        ServerId::new(&self.namespace, &self.name)
+    }
+
+    /// What fits together badly, though it works.
+    pub fn warning(&self) -> Option<&'static str> {
+        let limits = self.rate_limiting.as_ref()?;
+        if matches!(self.limiter, Some(LimiterConfig::Remote(_))) {
+            return Some("rateLimiting is not used here: the limiter has the policies");
+        }
+        let (policy, _) = &limits.policy;
+        let per_user = |limit: &Arc<Limit>| limit.scope() == Scope::PerUser;
+        let is_shared = matches!(self.incoming_auth, IncomingAuth::Anonymous);
+        if is_shared && policy.limits().iter().any(|limit| per_user(limit)) {
+            return Some(
+                "rateLimiting has perUser limits, but incomingAuth is anonymous: \
+                 all callers are one user, and share its buckets",
+            );
+        }
+        None
     }
 }
 

@@ -30,6 +30,7 @@
 pub mod auth;
 pub mod config;
 pub mod core;
+mod embedded;
 mod error;
 mod gate;
 mod optimizer;
@@ -42,6 +43,7 @@ mod testing;
 mod tls;
 mod vmcp;
 
+pub use embedded::EmbeddedError;
 pub use error::VmcpError;
 pub use gate::Gate;
 pub use optimizer::Optimizer;

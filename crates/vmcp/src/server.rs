@@ -1,19 +1,20 @@
 //! The one place where all parts meet.
 
-use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use toolgate_client::{Client, OnUnavailable};
-use toolgate_limit::{Limiter, MemoryStore, NameError, ServerId, StoreLimiter, SystemClock};
-use toolgate_policy::{Diagnostics, Registry as Policies, read_text};
+use toolgate_limit::{Limiter, NameError, ServerId};
+use toolgate_policy::Watch;
 use toolgate_telemetry::Registry;
 use tracing::{info, warn};
 
 use crate::{
-    Gate, Optimizer, Vmcp,
+    EmbeddedError, Gate, Optimizer, Vmcp,
     auth::{Anonymous, Authenticator, KeysError, Oidc},
     config::{BackendError, Config, IncomingAuth, LimiterConfig},
     core::Core,
+    embedded,
     gate::Replicas,
     rate_limited,
     serve::{Edge, router},
@@ -25,9 +26,6 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long requests have to finish when the server stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Users that the embedded limiter keeps at most.
-const MAX_USERS: usize = 1_000_000;
-
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,9 +36,9 @@ pub enum StartError {
     /// A backend that cannot be.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// Limits that cannot be.
-    #[error("rateLimiting:\n{0}")]
-    Limits(Diagnostics),
+    /// Inline limits that cannot be.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
     /// An embedded limiter without limits.
     #[error("limiter: embedded needs rateLimiting")]
     NoLimits,
@@ -71,15 +69,17 @@ pub struct Server {
     router: axum::Router,
     ready: watch::Sender<bool>,
     settled: watch::Receiver<bool>,
+    /// Keeps inline limits up to date.
+    _limits: Option<Watch>,
 }
 
 impl Server {
     /// Builds what `config` says, starts to connect to backends and limiter, and listens.
-    pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let server = ServerId::new(&config.namespace, &config.name)?;
+    pub async fn bind(mut config: Config) -> Result<Self, StartError> {
+        let server = config.server()?;
         crate::tls::use_ring();
         let mut registry = toolgate_telemetry::registry("vmcp", env!("CARGO_PKG_VERSION"));
-        let gate = gate(&config, server, &mut registry)?;
+        let (gate, watch) = gate(&mut config, server, &mut registry)?;
         let authenticator = authenticator(&config.incoming_auth)?;
         let core = core(&config)?;
         core.register(&mut registry);
@@ -108,6 +108,7 @@ impl Server {
             router: router(edge),
             ready,
             settled,
+            _limits: watch,
         })
     }
 
@@ -179,52 +180,37 @@ fn authenticator(auth: &IncomingAuth) -> Result<Arc<dyn Authenticator>, StartErr
     })
 }
 
+/// The gate, and the watch of its limits if they are inline.
 fn gate(
-    config: &Config,
+    config: &mut Config,
     server: ServerId,
     registry: &mut Registry,
-) -> Result<Option<Gate>, StartError> {
-    let (limiter, on_unavailable): (Arc<dyn Limiter>, _) = match &config.limiter {
-        Some(LimiterConfig::Remote(remote)) => {
-            if config.rate_limiting.is_some() {
-                warn!("rateLimiting is not used here: the limiter has the policies");
+) -> Result<(Option<Gate>, Option<Watch>), StartError> {
+    if let Some(warning) = config.warning() {
+        warn!("{warning}");
+    }
+    let mut watch = None;
+    let (limiter, on_unavailable): (Arc<dyn Limiter>, _) =
+        match (&config.limiter, config.rate_limiting.take()) {
+            (Some(LimiterConfig::Remote(remote)), _) => {
+                let settings = remote.client_config().map_err(StartError::Missing)?;
+                let client = Client::new(settings)?;
+                registry.register_collector(Box::new(Replicas(client.clone())));
+                (Arc::new(client), remote.on_unavailable.into())
             }
-            let settings = remote.client_config().map_err(StartError::Missing)?;
-            let on_unavailable = remote.on_unavailable.into();
-            let client = Client::new(settings)?;
-            registry.register_collector(Box::new(Replicas(client.clone())));
-            (Arc::new(client), on_unavailable)
-        }
-        // What limits the file has must not be lost because it does not say who enforces them.
-        None if config.rate_limiting.is_none() => return Ok(None),
-        Some(LimiterConfig::Embedded) | None => {
-            info!("limits are those of this process alone; replicas do not share them");
-            (Arc::new(embedded(config)?), OnUnavailable::Allow)
-        }
-    };
+            // What limits the file has must not be lost because it does not say who enforces them.
+            (Some(LimiterConfig::Embedded) | None, Some(limits)) => {
+                info!("limits are those of this process alone; replicas do not share them");
+                let (limiter, kept) = embedded::start(limits, server.clone(), registry)?;
+                watch = kept;
+                (Arc::new(limiter), OnUnavailable::Allow)
+            }
+            (Some(LimiterConfig::Embedded), None) => return Err(StartError::NoLimits),
+            (None, None) => return Ok((None, None)),
+        };
     let gate = Gate::new(server, limiter, on_unavailable);
     gate.register(registry);
-    Ok(Some(gate))
-}
-
-fn embedded(config: &Config) -> Result<StoreLimiter, StartError> {
-    let spec = config.rate_limiting.as_ref().ok_or(StartError::NoLimits)?;
-    let manifest = serde_json::json!({
-        "apiVersion": "toolgate.dev/v1alpha1",
-        "kind": "RateLimitPolicy",
-        "metadata": {"namespace": config.namespace, "name": config.name},
-        "spec": spec,
-    });
-    // JSON is YAML.
-    let read = read_text(Path::new("rateLimiting"), &manifest.to_string()).into_result();
-    let (policies, warnings) = read.map_err(StartError::Limits)?;
-    for warning in &warnings {
-        warn!(%warning, "rateLimiting");
-    }
-    let registry = Policies::new(Arc::new(SystemClock::new()));
-    registry.publish(policies);
-    let store = MemoryStore::new(MAX_USERS);
-    Ok(StoreLimiter::new(Arc::new(registry), Arc::new(store)))
+    Ok((Some(gate), watch))
 }
 
 /// The hosts that a server on `address` is called by, if they are known: against DNS rebinding,

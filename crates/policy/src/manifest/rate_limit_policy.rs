@@ -40,12 +40,14 @@ pub(super) fn read(place: Place, mut fields: Fields<'_>, report: &mut Report<'_>
     Manifest { server, policy }
 }
 
-fn read_mode(spec: &mut Fields<'_>, report: &mut Report<'_>) -> Mode {
+/// How the limits of a block are used; by default they are enforced.
+pub(super) fn read_mode(spec: &mut Fields<'_>, report: &mut Report<'_>) -> Mode {
     match spec.text("mode", report) {
         None | Some(("Enforce", _)) => Mode::Enforce,
         Some(("Shadow", _)) => Mode::Shadow,
         Some((other, place)) => {
-            let message = format!("spec.mode must be Enforce or Shadow, not {other:?}");
+            let path = spec.path_of("mode");
+            let message = format!("{path} must be Enforce or Shadow, not {other:?}");
             report.error(place, message);
             Mode::Enforce
         }

@@ -116,3 +116,49 @@ fn an_initial_load_with_errors_puts_nothing_into_force() {
     assert_eq!(registry.status().generation, 0);
     assert!(registry.snapshot().policies().is_empty());
 }
+
+#[test]
+fn inline_limits_that_vanish_or_break_leave_the_last_good_ones_in_force() {
+    let folder = TempDir::new().expect("folder");
+    let file = folder.path().join("vmcp.yaml");
+    let write = |text: &str| fs::write(&file, text).expect("written");
+    let server: ServerId = "default/research".parse().expect("valid");
+    let registry = registry();
+    let capacity = || {
+        let snapshot = registry.snapshot();
+        let policy = snapshot.policy(&server).expect("in force");
+        policy.limits()[0].quota().capacity()
+    };
+    let mut reloader = Reloader::inline(file.clone(), server.clone());
+    write("name: a\nrateLimiting: {global: {maxTokens: 1, refillPeriod: 1m}}\n");
+    reloader.load(&registry).expect("valid");
+    assert_eq!(capacity(), 1);
+
+    write("name: a\nrateLimiting: {global: {maxTokens: 2, refillPeriod: 1m}}\n");
+    reloader.look(&registry);
+    assert_eq!(reloader.look(&registry), Look::Told);
+    assert_eq!(capacity(), 2);
+
+    for (text, part) in [
+        ("name: a\n", "rateLimiting is missing"),
+        ("", "rateLimiting is missing"),
+        ("name: a\nratelimiting: {}\n", "did you mean rateLimiting?"),
+        (
+            "rateLimiting: {global: {maxTokens: 0, refillPeriod: 1m}}\n",
+            "maxTokens",
+        ),
+    ] {
+        write(text);
+        reloader.look(&registry);
+        assert_eq!(reloader.look(&registry), Look::Told);
+        assert_eq!(capacity(), 2);
+        let failure = registry.status().last_failure.expect("a failure");
+        let found = failure.diagnostics.to_string();
+        assert!(found.contains(part), "{text}: {found}");
+    }
+    fs::remove_file(&file).expect("removed");
+    reloader.look(&registry);
+    reloader.look(&registry);
+    assert_eq!(capacity(), 2);
+    assert_eq!(registry.status().failed, 5);
+}

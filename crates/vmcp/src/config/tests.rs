@@ -127,3 +127,67 @@ fn secrets_are_not_printed() {
     let error = Config::parse(&broken).unwrap_err().to_string();
     assert!(!error.contains("s3cret"), "{error}");
 }
+
+#[test]
+fn a_mistake_in_inline_limits_is_shown_in_its_line_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vmcp.yaml");
+    let text = "name: a\nincomingAuth: {type: anonymous}\nbackends: []\nrateLimiting:\n  \
+                global: {maxTokens: 0, refillPeriod: 1m}\n";
+    fs::write(&file, text).unwrap();
+    let error = Config::read(&file).unwrap_err().to_string();
+    let expected = format!(
+        "the limits are not valid:\n\
+         {}:5:23: error: maxTokens must be between 1 and 2147483647, not 0\n  \
+           5 |   global: {{maxTokens: 0, refillPeriod: 1m}}\n    \
+             |                       ^",
+        file.display()
+    );
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_toolhive_config_keeps_its_limits_and_names_what_is_not_known() {
+    let (config, unknown) = parse(
+        "groupRef: g\nrateLimiting:\n  shared: {maxTokens: 5, refillPeriod: {duration: 1m0s}}\n",
+    )
+    .unwrap();
+    assert_eq!(unknown, ["groupRef"]);
+    let limits = config.rate_limiting.unwrap();
+    assert_eq!(limits.policy.0.limits()[0].quota().capacity(), 5);
+    let warning = limits.warnings.to_string();
+    assert!(
+        warning.contains("config.yaml:6:3: warning: shared is the deprecated"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn limits_that_seem_to_be_meant_are_never_ignored() {
+    for wrong in [
+        "ratelimiting: {}",
+        "rateLimits: {}",
+        "rateLimiting: {perUsers: 1}",
+        "rateLimiting: {}",
+    ] {
+        assert!(parse(&format!("{wrong}\n")).is_err(), "{wrong}");
+    }
+    assert!(parse("rateLimiting:\n").unwrap().0.rate_limiting.is_none());
+}
+
+#[test]
+fn limits_that_fit_badly_are_warned_of() {
+    let warning = |rest: &str| parse(rest).unwrap().0.warning();
+    let global = "{global: {maxTokens: 1, refillPeriod: 1m}}";
+    let per_user = "{tools: [{name: t, perUser: {maxTokens: 1, refillPeriod: 1m}}]}";
+    assert_eq!(warning(""), None);
+    assert_eq!(warning(&format!("rateLimiting: {global}\n")), None);
+    let shared = warning(&format!("rateLimiting: {per_user}\n")).unwrap();
+    assert!(shared.contains("all callers are one user"), "{shared}");
+    let remote = format!("limiter: {{endpoint: 'http://l:1'}}\nrateLimiting: {global}\n");
+    assert!(warning(&remote).unwrap().contains("not used here"));
+
+    let oidc = "{type: oidc, oidc: {issuer: 'https://i', audience: a}}";
+    let text = format!("name: a\nbackends: []\nincomingAuth: {oidc}\nrateLimiting: {per_user}\n");
+    assert_eq!(Config::parse(&text).unwrap().0.warning(), None);
+}

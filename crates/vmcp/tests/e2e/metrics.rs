@@ -4,16 +4,22 @@ use std::net::SocketAddr;
 
 use reqwest::header::CONTENT_TYPE;
 use rmcp::{
-    RoleClient,
+    RoleClient, ServiceExt as _,
     model::CallToolRequestParams,
     service::{RunningService, ServiceError},
+    transport::StreamableHttpClientTransport,
 };
 use tokio::{
     net::TcpListener,
     time::{Duration, sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
+use vmcp::{Server, config::Config};
 
-use crate::{backend::HttpBackend, replica::Replica};
+use crate::{
+    backend::{HttpBackend, url},
+    replica::Replica,
+};
 
 async fn scraped(address: SocketAddr) -> String {
     let url = format!("http://{address}/metrics");
@@ -165,4 +171,53 @@ limiter: {{endpoint: '{endpoint}', timeout: 20ms}}
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
     assert_eq!(by_cause.sum::<u64>(), 10);
     assert!(text.contains(&endpoint), "{text}");
+}
+
+/// Inline limits are read again when their file changes, and a broken file changes nothing.
+#[tokio::test]
+async fn changed_limits_come_into_force_without_a_restart() {
+    let backend = HttpBackend::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vmcp.yaml");
+    let write = |max_tokens: u32| {
+        let text = format!(
+            "
+name: research
+listen: 127.0.0.1:0
+incomingAuth: {{type: anonymous}}
+backends: [{{name: a, url: '{}'}}]
+limiter: embedded
+rateLimiting: {{tools: [{{name: a_echo, global: {{maxTokens: {max_tokens}, refillPeriod: 1h}}}}]}}
+",
+            backend.url()
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write(100);
+    let (config, _) = Config::read(&file).unwrap();
+    let server = Server::bind(config).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let _serve = AbortOnDropHandle::new(tokio::spawn(server.serve(std::future::pending())));
+    let until = async |line: &str| {
+        let seen = async {
+            while !scraped(address).await.lines().any(|is| is == line) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), seen).await.expect(line);
+    };
+    until(r#"vmcp_backend_up{backend="a"} 1"#).await;
+    let transport = StreamableHttpClientTransport::from_uri(url(address));
+    let client = ().serve(transport).await.unwrap();
+    call(&client, "a_echo").await.unwrap();
+    until(r#"toolgate_policy_reloads_total{result="success"} 1"#).await;
+    write(0);
+    until(r#"toolgate_policy_reloads_total{result="failure"} 1"#).await;
+    call(&client, "a_echo").await.unwrap();
+    // A bucket keeps its tokens, cut to the new capacity: one is left.
+    write(1);
+    until(r#"toolgate_policy_reloads_total{result="success"} 2"#).await;
+    call(&client, "a_echo").await.unwrap();
+    call(&client, "a_echo").await.unwrap_err();
+    assert_eq!(backend.counter.calls(), 3);
 }
