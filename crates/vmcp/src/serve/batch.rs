@@ -48,7 +48,7 @@ pub(super) async fn serve(
     let served = stream::iter(elements)
         .map(|element| serve_element(shared, parts, element, identity))
         .buffered(CONCURRENCY)
-        .filter_map(async |answer| answer);
+        .filter_map(std::future::ready);
     let answers: Vec<String> = served.collect().await;
     if answers.is_empty() {
         StatusCode::ACCEPTED.into_response()

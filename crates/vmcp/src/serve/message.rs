@@ -38,7 +38,7 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
         }
         (Id::Odd(_), Some(message)) => match message.with_stand_in() {
             Ok(body) => ask(shared, parts, body, caller.clone()).await,
-            Err(error) => return internal(&error),
+            Err(error) => internal(&error),
         },
         _ => ask(shared, parts, body.clone(), caller.clone()).await,
     };

@@ -31,7 +31,23 @@ async fn scraped(address: SocketAddr) -> String {
     );
     let text = response.text().await.unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");
+    assert_documented(&text);
     text
+}
+
+/// Each metric has a row in the documentation, with its type.
+fn assert_documented(text: &str) {
+    let documentation = include_str!("../../../../docs/observability.md");
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let row = format!("| `{name}{suffix}` | {kind} |");
+        assert!(documentation.contains(&row), "{row}");
+    }
 }
 
 fn assert_lines(text: &str, expected: &[&str]) {
