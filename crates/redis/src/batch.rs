@@ -118,6 +118,11 @@ impl Batch {
             .collect())
     }
 
+    /// The checks, in order.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.checks.iter().map(|check| &check.plan)
+    }
+
     fn first_buckets(&self) -> FirstBuckets {
         let mut of_hash = Vec::with_capacity(self.hashes.len());
         let mut count = 0;

@@ -10,7 +10,8 @@
 //! # The flow
 //!
 //! ```text
-//! RedisStore::take -> Queue: waits while a batch is on its way
+//! RedisStore::take -> Denials: a bucket known to be empty until later denies here
+//!                  -> Queue: waits while a batch is on its way
 //!                  -> Batch: the checks of one script call
 //!                  -> Link:  the connection, with a deadline -> check.lua, atomic
 //!                  <- Batch: the answers, from the states before and the shared arithmetic
@@ -20,6 +21,7 @@
 //! deadline, and the store comes back by itself when Redis does.
 
 mod batch;
+mod denials;
 mod error;
 mod key;
 mod link;

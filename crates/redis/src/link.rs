@@ -61,13 +61,13 @@ impl Link {
         }
     }
 
-    /// Runs `work` on the connection, within `deadline` in all.
+    /// Runs `work` on the connection until `ends`; `deadline` is what there was for it in all.
     pub(crate) async fn run<T>(
         &self,
+        ends: Instant,
         deadline: Duration,
         work: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, StoreError> {
-        let ends = Instant::now() + deadline;
         let too_late = |_| StoreError::Timeout { after: deadline };
         let mut connection = timeout_at(ends, self.connection())
             .await
@@ -84,7 +84,7 @@ impl Link {
             Err(elapsed) => {
                 // A reply that comes after its deadline is nobody's, and it may never come: a new
                 // connection is the one way to know where we stand. Unless there was hardly time.
-                if began.elapsed() >= deadline / 2 {
+                if began.elapsed() >= deadline / 4 {
                     connection.give_up("no reply within the deadline");
                 }
                 Err(too_late(elapsed))

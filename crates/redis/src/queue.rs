@@ -5,7 +5,9 @@
 //! travels alone and waits for nothing; under high load batches grow. There is no timer.
 //!
 //! When more checks come than Redis decides, a check that has waited half its time is refused
-//! rather than sent: it would be paid, and answered when nobody listens any more.
+//! rather than sent: it would be paid, and answered when nobody listens any more. A batch has what
+//! its oldest check has left. So every check has its answer within the deadline, without a timer
+//! of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +18,7 @@ use tokio::{
 };
 use toolgate_limit::{Answer, Plan, StoreError};
 
-use crate::{batch::Batch, error::unavailable, link::Link, script::CheckScript};
+use crate::{batch::Batch, denials::Denials, error::unavailable, link::Link, script::CheckScript};
 
 /// The most checks that wait for a batch. More are refused at once.
 const MAX_WAITING: usize = 16_384;
@@ -24,12 +26,16 @@ const MAX_WAITING: usize = 16_384;
 /// An answer that is on its way.
 pub(crate) type Pending = oneshot::Receiver<Result<Answer, StoreError>>;
 
-type Caller = oneshot::Sender<Result<Answer, StoreError>>;
-
 /// A check, and who waits for its answer.
 struct Job {
     plan: Plan,
     caller: Caller,
+}
+
+/// Who waits, and since when.
+#[derive(Debug)]
+struct Caller {
+    answer: oneshot::Sender<Result<Answer, StoreError>>,
     since: Instant,
 }
 
@@ -41,32 +47,22 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Begins to send batches over `link`, each within `deadline`, in a task on the current
-    /// runtime.
-    pub(crate) fn open(link: Arc<Link>, script: Arc<CheckScript>, deadline: Duration) -> Self {
+    /// Begins to send batches, in a task on the current runtime.
+    pub(crate) fn open(sender: Sender) -> Self {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
-        let sender = Sender {
-            link,
-            script,
-            deadline,
-        };
         Self {
             jobs,
             sender: tokio::spawn(sender.run(waiting)),
         }
     }
 
-    /// Puts the check of `plan` into the next batch. If the answer is dropped before the check was
-    /// sent, it never is.
-    pub(crate) fn submit(&self, plan: Plan) -> Result<Pending, StoreError> {
-        let (caller, answer) = oneshot::channel();
-        let since = Instant::now();
-        match self.jobs.try_send(Job {
-            plan,
-            caller,
-            since,
-        }) {
-            Ok(()) => Ok(answer),
+    /// Puts the check of `plan`, which has come at `since`, into the next batch. If the answer is
+    /// dropped before the check was sent, it never is.
+    pub(crate) fn submit(&self, plan: Plan, since: Instant) -> Result<Pending, StoreError> {
+        let (answer, pending) = oneshot::channel();
+        let caller = Caller { answer, since };
+        match self.jobs.try_send(Job { plan, caller }) {
+            Ok(()) => Ok(pending),
             Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
         }
@@ -84,69 +80,103 @@ impl Drop for Queue {
     }
 }
 
-struct Sender {
-    link: Arc<Link>,
-    script: Arc<CheckScript>,
-    deadline: Duration,
+/// Sends batches over `link`, each check within `deadline`.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) link: Arc<Link>,
+    pub(crate) script: Arc<CheckScript>,
+    pub(crate) denials: Arc<Denials>,
+    pub(crate) deadline: Duration,
 }
 
 impl Sender {
     async fn run(self, mut waiting: mpsc::Receiver<Job>) {
         let mut first = waiting.recv().await;
+        // What those hear who have waited too long.
+        let mut reason = StoreError::Overloaded;
         while let Some(job) = first {
-            let (batch, callers, left_over) = gather(job, &mut waiting, self.deadline / 2);
-            if !callers.is_empty() {
-                self.decide(&batch, callers).await;
+            let gathered = gather(job, &mut waiting, self.deadline / 2, &reason);
+            if let Some(oldest) = gathered.callers.iter().map(|caller| caller.since).min() {
+                let until = oldest + self.deadline;
+                let outcome = self.decide(gathered.batch, gathered.callers, until).await;
+                reason = outcome.err().unwrap_or(StoreError::Overloaded);
             }
-            first = match left_over {
+            first = match gathered.left_over {
                 Some(job) => Some(job),
                 None => waiting.recv().await,
             };
         }
     }
 
-    async fn decide(&self, batch: &Batch, callers: Vec<Caller>) {
-        let call = async |connection: &mut _| self.script.run(connection, batch).await;
-        let answers = match self.link.run(self.deadline, call).await {
-            Ok(reply) => batch.answers(reply),
-            Err(error) => Err(error),
-        };
+    /// An error is that of the batch as a whole.
+    async fn decide(
+        &self,
+        batch: Batch,
+        callers: Vec<Caller>,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let call = async |connection: &mut _| self.script.run(connection, &batch).await;
+        let reply = self.link.run(until, self.deadline, call).await;
         // A caller that cannot be told has gone, by a deadline of its own.
-        match answers {
+        match reply.and_then(|reply| batch.answers(reply)) {
             Ok(answers) => {
-                for (caller, answer) in callers.into_iter().zip(answers) {
-                    let _ = caller.send(answer);
+                for ((caller, answer), plan) in callers.into_iter().zip(answers).zip(batch.plans())
+                {
+                    if let Ok(answer) = &answer {
+                        self.denials.remember(plan, answer, caller.since);
+                    }
+                    let _ = caller.answer.send(answer);
                 }
+                Ok(())
             }
             Err(error) => {
                 for caller in callers {
-                    let _ = caller.send(Err(error.clone()));
+                    let _ = caller.answer.send(Err(error.clone()));
                 }
+                Err(error)
             }
         }
     }
 }
 
-/// All checks that wait, as far as they go into one batch, and the one that goes into the next.
-/// Those that have waited longer than `patience` are refused.
+/// A batch, who waits for it, and the check that goes into the next one.
+struct Gathered {
+    batch: Batch,
+    callers: Vec<Caller>,
+    left_over: Option<Job>,
+}
+
+/// All checks that wait, as far as they go into one batch. Those that have waited longer than
+/// `patience` are refused, for `reason`.
 fn gather(
     first: Job,
     waiting: &mut mpsc::Receiver<Job>,
     patience: Duration,
-) -> (Batch, Vec<Caller>, Option<Job>) {
+    reason: &StoreError,
+) -> Gathered {
+    let now = Instant::now();
     let mut batch = Batch::default();
     let mut callers = Vec::new();
     let mut next = Some(first);
-    while let Some(job) = next {
-        if job.since.elapsed() > patience {
-            let _ = job.caller.send(Err(StoreError::Overloaded));
-        } else if !job.caller.is_closed() {
-            if let Err(plan) = batch.add(job.plan) {
-                return (batch, callers, Some(Job { plan, ..job }));
+    while let Some(Job { plan, caller }) = next {
+        if now.saturating_duration_since(caller.since) > patience {
+            let _ = caller.answer.send(Err(reason.clone()));
+        } else if !caller.answer.is_closed() {
+            if let Err(plan) = batch.add(plan) {
+                let left_over = Some(Job { plan, caller });
+                return Gathered {
+                    batch,
+                    callers,
+                    left_over,
+                };
             }
-            callers.push(job.caller);
+            callers.push(caller);
         }
         next = waiting.try_recv().ok();
     }
-    (batch, callers, None)
+    Gathered {
+        batch,
+        callers,
+        left_over: None,
+    }
 }

@@ -4,18 +4,19 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
-    Client, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisError, Value,
-    aio::MultiplexedConnection, io::tcp::TcpSettings, pipe,
+    Client, IntoConnectionInfo, Pipeline, RedisError, Value, aio::MultiplexedConnection,
+    io::tcp::TcpSettings, pipe,
 };
-use tokio::time::timeout;
+use tokio::time::Instant;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
 
 use crate::{
     batch::{Batch, state},
+    denials::Denials,
     error::corrupt,
     key::key,
     link::Link,
-    queue::{Queue, closed},
+    queue::{Queue, Sender, closed},
     reply,
     script::CheckScript,
 };
@@ -31,29 +32,21 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// The most time that one attempt to connect may take.
     pub connect_timeout: Duration,
+    /// How long a denial is remembered at most, so that it is not asked for again; zero for not at
+    /// all. A reset through another replica is seen no later.
+    pub remember_denials: Duration,
 }
 
 impl RedisConfig {
     /// Redis at `url`, with a timeout of 40 ms, so that an answer or an error is out before the 50 ms
-    /// are over that gateways wait by default, and of 1 s to connect.
+    /// are over that gateways wait by default, and of 1 s to connect. Denials are remembered for 1 s.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             timeout: Duration::from_millis(40),
             connect_timeout: Duration::from_secs(1),
+            remember_denials: Duration::from_secs(1),
         }
-    }
-}
-
-impl RedisConfig {
-    /// Whether the URL is one.
-    pub fn validate(&self) -> Result<(), InvalidUrl> {
-        self.connection_info().map(drop)
-    }
-
-    fn connection_info(&self) -> Result<ConnectionInfo, InvalidUrl> {
-        let info = self.url.as_str().into_connection_info();
-        info.map_err(|error| InvalidUrl::of(&error))
     }
 }
 
@@ -63,6 +56,7 @@ impl fmt::Debug for RedisConfig {
         f.debug_struct("RedisConfig")
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
+            .field("remember_denials", &self.remember_denials)
             .finish_non_exhaustive()
     }
 }
@@ -75,59 +69,95 @@ pub struct InvalidUrl {
     reason: String,
 }
 
-impl InvalidUrl {
-    fn of(error: &RedisError) -> Self {
-        Self {
-            reason: error.to_string(),
-        }
-    }
-}
-
 /// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
 #[derive(Debug)]
 pub struct RedisStore {
-    queue: Queue,
+    client: Client,
+    connect_timeout: Duration,
+    timeout: Duration,
+    denials: Arc<Denials>,
     link: Arc<Link>,
     script: Arc<CheckScript>,
-    timeout: Duration,
+    queue: Queue,
 }
 
 impl RedisStore {
     /// A store that begins to connect, in tasks on the current runtime, and goes on trying as long
     /// as it lives. It is an error only if the URL is none.
     pub fn open(config: &RedisConfig) -> Result<Self, InvalidUrl> {
-        let info = config.connection_info()?;
+        let invalid = |error: RedisError| InvalidUrl {
+            reason: error.to_string(),
+        };
+        let info = config.url.as_str().into_connection_info();
         // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tcp = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.set_tcp_settings(tcp));
-        let client = client.map_err(|error| InvalidUrl::of(&error))?;
-        let link = Arc::new(Link::open(client, config.connect_timeout));
+        let info = info.map_err(invalid)?.set_tcp_settings(tcp);
+        let denials = Arc::new(Denials::new(config.remember_denials));
+        Ok(Self::connect(
+            Client::open(info).map_err(invalid)?,
+            config.connect_timeout,
+            config.timeout,
+            denials,
+        ))
+    }
+
+    /// The same store for the current runtime: with a connection and batches of its own, so that a
+    /// check need not cross from one runtime to another.
+    #[must_use]
+    pub fn on_this_runtime(&self) -> Self {
+        Self::connect(
+            self.client.clone(),
+            self.connect_timeout,
+            self.timeout,
+            Arc::clone(&self.denials),
+        )
+    }
+
+    fn connect(
+        client: Client,
+        connect_timeout: Duration,
+        timeout: Duration,
+        denials: Arc<Denials>,
+    ) -> Self {
+        let link = Arc::new(Link::open(client.clone(), connect_timeout));
         let script = Arc::new(CheckScript::new());
-        Ok(Self {
-            queue: Queue::open(Arc::clone(&link), Arc::clone(&script), config.timeout),
+        let queue = Queue::open(Sender {
+            link: Arc::clone(&link),
+            script: Arc::clone(&script),
+            denials: Arc::clone(&denials),
+            deadline: timeout,
+        });
+        Self {
+            client,
+            connect_timeout,
+            timeout,
+            denials,
             link,
             script,
-            timeout: config.timeout,
-        })
+            queue,
+        }
     }
 
     async fn run(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let call = async |connection: &mut _| commands.query_async(connection).await;
-        self.link.run(self.timeout, call).await
+        self.link.run(self.ends(), self.timeout, call).await
+    }
+
+    fn ends(&self) -> Instant {
+        Instant::now() + self.timeout
     }
 }
 
 #[async_trait]
 impl BucketStore for RedisStore {
     async fn take(&self, plan: Plan) -> Result<Answer, StoreError> {
-        let answer = self.queue.submit(plan)?;
-        match timeout(self.timeout, answer).await {
-            Ok(answer) => answer.map_err(|_| closed())?,
-            Err(_) => Err(StoreError::Timeout {
-                after: self.timeout,
-            }),
+        let now = Instant::now();
+        if let Some(denied) = self.denials.answer(&plan, now) {
+            return Ok(denied);
         }
+        let answer = self.queue.submit(plan, now)?;
+        answer.await.map_err(|_| closed())?
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
@@ -172,7 +202,9 @@ impl BucketStore for RedisStore {
                 .arg(key(plan.server(), &planned.group))
                 .arg(fields.collect::<Vec<_>>());
         }
-        self.run(&commands).await.map(drop)
+        self.run(&commands).await?;
+        self.denials.forget();
+        Ok(())
     }
 
     /// Runs the script and writes, as a check does: a server that only reads, or that does not let
@@ -185,6 +217,6 @@ impl BucketStore for RedisStore {
             self.script.run(connection, &no_checks).await?;
             write.query_async::<()>(connection).await
         };
-        self.link.run(self.timeout, call).await
+        self.link.run(self.ends(), self.timeout, call).await
     }
 }

@@ -59,6 +59,12 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub store_connect_timeout: Option<GoDuration>,
 
+    /// How long a denial is remembered at most and not asked of Redis again; a reset through another
+    /// replica is seen no later; 0s for not at all [default: 1s]
+    #[arg(long, value_name = "DURATION", env = "TOOLGATE_REMEMBER_DENIALS")]
+    #[serde(deserialize_with = "from_text")]
+    pub remember_denials: Option<GoDuration>,
+
     /// The most active users that the memory store keeps; more are an error [default: 1000000]
     #[arg(long, value_name = "COUNT", env = "TOOLGATE_MEMORY_MAX_USERS")]
     pub memory_max_users: Option<usize>,
@@ -203,6 +209,7 @@ impl Settings {
             http_listen: self.http_listen.or(below.http_listen),
             store_timeout: self.store_timeout.or(below.store_timeout),
             store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
+            remember_denials: self.remember_denials.or(below.remember_denials),
             memory_max_users: self.memory_max_users.or(below.memory_max_users),
             workers: self.workers.or(below.workers),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
@@ -238,6 +245,9 @@ impl TryFrom<Settings> for Config {
                         connect_timeout,
                         default.connect_timeout,
                     )?,
+                    remember_denials: settings
+                        .remember_denials
+                        .map_or(default.remember_denials, |GoDuration(longest)| longest),
                     ..default
                 })
             }

@@ -93,7 +93,7 @@ impl Server {
             .map_err(ServerError::Watch)?;
         Ok(Self {
             registry,
-            stores: Stores::new(&config.store)?,
+            stores: Stores::open(&config.store)?,
             workers: config.workers,
             grpc: bind(&config.grpc_listen).await?,
             http: bind(&config.http_listen).await?,
@@ -125,7 +125,7 @@ impl Server {
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let (monitor, readiness) =
-            Monitor::new(self.stores.open()?, health.clone(), stopping.clone());
+            Monitor::new(self.stores.first(), health.clone(), stopping.clone());
         let monitor = tokio::spawn(monitor.run());
         let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
 
@@ -171,7 +171,7 @@ fn services(
     stores: &Stores,
     stopping: &CancellationToken,
 ) -> Result<GrpcRouter, ServerError> {
-    let limiter = StoreLimiter::new(Arc::clone(registry) as _, stores.open()?);
+    let limiter = StoreLimiter::new(Arc::clone(registry) as _, stores.on_this_runtime());
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
     let limiter = LimiterGrpc::new(Arc::new(limiter), stopping.clone());
     let reflection = || {

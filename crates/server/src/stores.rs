@@ -3,35 +3,39 @@
 use std::sync::Arc;
 
 use toolgate_limit::{BucketStore, MemoryStore};
-use toolgate_redis::{InvalidUrl, RedisConfig, RedisStore};
+use toolgate_redis::{InvalidUrl, RedisStore};
 
 use crate::StoreConfig;
 
-/// Opens the configured store, again and again: the same buckets each time.
+/// The configured store.
 #[derive(Clone, Debug)]
 pub(crate) enum Stores {
     Memory(MemoryStore),
-    Redis(RedisConfig),
+    Redis(Arc<RedisStore>),
 }
 
 impl Stores {
-    /// An error if the store can never be opened.
-    pub(crate) fn new(config: &StoreConfig) -> Result<Self, InvalidUrl> {
+    /// Opens it, in tasks on the current runtime.
+    pub(crate) fn open(config: &StoreConfig) -> Result<Self, InvalidUrl> {
         Ok(match config {
             StoreConfig::Memory { max_users } => Self::Memory(MemoryStore::new(*max_users)),
-            StoreConfig::Redis(redis) => {
-                redis.validate()?;
-                Self::Redis(redis.clone())
-            }
+            StoreConfig::Redis(redis) => Self::Redis(Arc::new(RedisStore::open(redis)?)),
         })
     }
 
-    /// The store for the current runtime, on which what it needs is spawned. One in Redis has a
-    /// connection and batches of its own, so that no check crosses threads on its way.
-    pub(crate) fn open(&self) -> Result<Arc<dyn BucketStore>, InvalidUrl> {
-        Ok(match self {
+    /// The store for the runtime that it was opened on.
+    pub(crate) fn first(&self) -> Arc<dyn BucketStore> {
+        match self {
             Self::Memory(store) => Arc::new(store.clone()),
-            Self::Redis(config) => Arc::new(RedisStore::open(config)?),
-        })
+            Self::Redis(store) => Arc::clone(store) as _,
+        }
+    }
+
+    /// The store for the current runtime.
+    pub(crate) fn on_this_runtime(&self) -> Arc<dyn BucketStore> {
+        match self {
+            Self::Memory(store) => Arc::new(store.clone()),
+            Self::Redis(store) => Arc::new(store.on_this_runtime()),
+        }
     }
 }

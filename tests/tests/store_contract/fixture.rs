@@ -70,6 +70,8 @@ impl Fixture {
                 // Far above what a busy test machine needs: these tests are not about deadlines.
                 timeout: Duration::from_secs(20),
                 connect_timeout: Duration::from_secs(20),
+                // Denials are remembered on this process's clock, which no test turns.
+                remember_denials: Duration::ZERO,
                 ..RedisConfig::new(server.url())
             };
             let store = RedisStore::open(&config).expect("a valid URL");

@@ -1,0 +1,153 @@
+use toolgate_limit::{
+    Check, Identity, Mode, Operation, OperationKind, Policy, Quota, Quotas, Timestamp, peek,
+};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn policy() -> Policy {
+    let quota = |tokens, seconds| {
+        Some(Quota::new(tokens, Duration::from_secs(seconds)).expect("a valid quota"))
+    };
+    let own = Quotas {
+        global: quota(10, 10),
+        per_user: quota(2, 4),
+    };
+    let search = Operation::new(OperationKind::Tool, "search").expect("a valid name");
+    let of_tool = Quotas {
+        global: None,
+        per_user: quota(1, 60),
+    };
+    let server = "default/research".parse().expect("a valid server");
+    Policy::new(server, Mode::Enforce, own, [(search, of_tool)]).expect("a valid policy")
+}
+
+fn plan(policy: &Policy, user: &str, tool: Option<&str>, cost: u32) -> Plan {
+    policy.plan(&Check {
+        server: policy.server().clone(),
+        identity: Identity::new(user).expect("a valid subject"),
+        operation: tool.map(|name| Operation::new(OperationKind::Tool, name).expect("valid")),
+        cost: cost.try_into().expect("not zero"),
+    })
+}
+
+/// What a store says of `plan` when the bucket of the plan's `empty`th limit is empty.
+fn denied(plan: &Plan, empty: usize) -> Answer {
+    let now = Timestamp::from_micros(1_000_000);
+    let buckets: Vec<_> = (plan.limits().enumerate())
+        .map(|(place, limit)| {
+            let quota = limit.quota();
+            let left = if place == empty { 0 } else { quota.capacity() };
+            toolgate_limit::Bucket::restore(quota, left, 0, now).expect("possible")
+        })
+        .collect();
+    peek(plan, &buckets, now)
+}
+
+fn wait(answer: &Answer) -> Duration {
+    let Decision::Denied(denial) = &answer.decision else {
+        panic!("allowed");
+    };
+    denial.retry_after.expect("it ends")
+}
+
+#[test]
+fn a_denial_is_repeated_with_less_to_wait_and_no_longer_than_it_lasts_or_is_remembered() {
+    let (policy, sent) = (policy(), Instant::now());
+    for (longest, until) in [(SECOND, SECOND), (10 * SECOND, 2 * SECOND)] {
+        let denials = Denials::new(longest);
+        let alice = plan(&policy, "alice", None, 1);
+        // Two tokens in four seconds: the next comes after two.
+        denials.remember(&alice, &denied(&alice, 1), sent);
+        let at = |passed| denials.answer(&alice, sent + passed);
+
+        assert_eq!(wait(&at(Duration::ZERO).expect("denied")), 2 * SECOND);
+        let almost = until.saturating_sub(Duration::from_nanos(1));
+        let answer = at(almost).expect("still denied");
+        assert_eq!(wait(&answer), (2 * SECOND).saturating_sub(almost));
+        assert_eq!(answer.buckets.len(), 1);
+        assert_eq!(
+            answer.buckets[0].full_after,
+            (4 * SECOND).saturating_sub(almost)
+        );
+        assert_eq!(at(until), None);
+    }
+}
+
+#[test]
+fn only_what_touches_the_bucket_at_that_cost_is_denied() {
+    let (policy, sent) = (policy(), Instant::now());
+    let denials = Denials::new(SECOND);
+    let asks = |user, tool, cost| {
+        denials
+            .answer(&plan(&policy, user, tool, cost), sent)
+            .is_some()
+    };
+
+    let search = plan(&policy, "alice", Some("search"), 1);
+    denials.remember(&search, &denied(&search, 2), sent);
+    assert!(asks("alice", Some("search"), 1));
+    assert!(!asks("alice", None, 1), "another bucket");
+    assert!(!asks("alice", Some("search"), 2), "another wait");
+    assert!(!asks("bob", Some("search"), 1), "another user");
+
+    denials.remember(&search, &denied(&search, 1), sent);
+    assert!(asks("alice", None, 1), "her bucket of the server");
+    assert!(!asks("bob", None, 1), "another user");
+
+    denials.remember(&search, &denied(&search, 0), sent);
+    assert!(asks("bob", None, 1), "the bucket that all share");
+}
+
+#[test]
+fn another_snapshot_a_reset_and_time_make_forget() {
+    let (policy, sent) = (policy(), Instant::now());
+    let denials = Denials::new(SECOND);
+    let alice = plan(&policy, "alice", None, 1);
+    denials.remember(&alice, &denied(&alice, 1), sent);
+    let reloaded = self::policy();
+    assert_eq!(
+        denials.answer(&plan(&reloaded, "alice", None, 1), sent),
+        None
+    );
+
+    denials.forget();
+    assert_eq!(denials.answer(&alice, sent), None);
+
+    // Two generations later nothing is left of the first.
+    for generation in 0..3 {
+        let bob = plan(&policy, &format!("bob-{generation}"), None, 1);
+        denials.remember(&bob, &denied(&bob, 1), sent + generation * 2 * SECOND);
+    }
+    let generations = denials.lock();
+    assert_eq!(generations.younger.len() + generations.older.len(), 2);
+}
+
+#[test]
+fn what_is_allowed_never_ends_or_is_not_to_be_remembered_is_not() {
+    let (policy, sent) = (policy(), Instant::now());
+    let alice = plan(&policy, "alice", None, 1);
+    let much = plan(&policy, "alice", None, 11);
+    for (longest, plan, answer) in [
+        (SECOND, &alice, denied(&alice, usize::MAX)),
+        (SECOND, &much, denied(&much, 1)),
+        (Duration::ZERO, &alice, denied(&alice, 1)),
+    ] {
+        let denials = Denials::new(longest);
+        denials.remember(plan, &answer, sent);
+        assert_eq!(denials.answer(plan, sent), None);
+        assert!(denials.lock().younger.is_empty());
+    }
+}
+
+#[test]
+fn there_are_never_more_than_two_generations_hold() {
+    let (policy, sent) = (policy(), Instant::now());
+    let denials = Denials::new(SECOND);
+    for number in 0..MAX_DENIALS + 10 {
+        let one = plan(&policy, &number.to_string(), None, 1);
+        denials.remember(&one, &denied(&one, 1), sent);
+    }
+    assert_eq!(denials.lock().younger.len(), MAX_DENIALS);
+}
