@@ -150,13 +150,39 @@ async fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
         })
 }
 
-/// An error with all that lie beneath it; tonic's own text is only "transport error".
+/// An error with all that lie beneath it; tonic's own text is only "transport error". What an error
+/// repeats of the one beneath it is said once.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_of_a_connection_says_each_thing_once() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("bound");
+        drop(free);
+        for endpoint in [format!("http://{address}"), "unix:///nowhere/socket".into()] {
+            let config = ClientConfig::new(endpoint.parse().expect("an endpoint"));
+            let address = Address::of(&config.endpoint).expect("one address");
+            let error = open(&address, &config).await.err().expect("nobody listens");
+            let text = error.to_string();
+            let parts: Vec<_> = text.split(": ").collect();
+            let distinct: std::collections::HashSet<_> = parts.iter().collect();
+            assert_eq!(parts.len(), distinct.len(), "{text}");
+            assert!(text.contains("os error"), "{text}");
+        }
+    }
 }
