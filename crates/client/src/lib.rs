@@ -71,6 +71,7 @@ mod fail_open;
 mod members;
 mod outcome;
 mod outgoing;
+mod reading;
 mod replica;
 mod resolve;
 mod session;

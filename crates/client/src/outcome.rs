@@ -9,6 +9,8 @@ use toolgate_proto::{
     pb::{PeekResponse, check_stream_response::Result as Outcome},
 };
 
+use crate::reading;
+
 /// What one check says about the limiter, for its breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
@@ -42,7 +44,7 @@ pub(crate) fn of_stream(
     patience: Duration,
 ) -> Result<Answer, LimiterError> {
     match outcome {
-        Some(Outcome::Response(reply)) => reply.into_answer(check).map_err(unreadable),
+        Some(Outcome::Response(reply)) => reading::answer(reply, check).map_err(unreadable),
         Some(Outcome::Error(status)) => {
             Err(undecided(status.code.into(), status.message, patience))
         }
@@ -57,7 +59,10 @@ pub(crate) fn of_peek(
     patience: Duration,
 ) -> Result<Answer, LimiterError> {
     match reply {
-        Ok(reply) => reply.into_inner().into_answer(check).map_err(unreadable),
+        Ok(reply) => match reply.into_inner().check {
+            Some(reply) => reading::answer(reply, check).map_err(unreadable),
+            None => Err(LimiterError::Malformed("check: must be set".to_owned())),
+        },
         Err(status) => {
             let message = status.message().to_owned();
             Err(undecided(status.code(), message, patience))
