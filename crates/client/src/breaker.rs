@@ -8,8 +8,11 @@
 //!
 //! What counts is what a check met: a late or unreadable answer, or an error. Connections that
 //! cannot be made do not count, for nobody waits for them (`replica.rs`), and a connection that
-//! breaks while checks are in flight counts once, not once for each of them. So a limiter that was replaced
-//! is used again as soon as it is connected, not only after a probe interval.
+//! breaks while checks are in flight counts once, not once for each of them. So a limiter that was
+//! replaced is used again as soon as it is connected, not only after a probe interval.
+//!
+//! Checks that their callers give up sooner than the client would count by what becomes of the first
+//! of them: no answer by its deadline is one failure (`waiting.rs`).
 //!
 //! When it opens, the replica also gets a new connection: the old one may be a black hole that TCP
 //! has not noticed, or lead to the one bad limiter behind a load balancer.
@@ -160,7 +163,7 @@ impl Breaker {
         }
     }
 
-    /// The connection failed.
+    /// The connection failed, or a check that was given up was not answered in time.
     pub(crate) fn strike(&mut self, now: Instant) -> Change {
         match self.state {
             State::Closed { failures } if failures + 1 < self.config.failures => {
@@ -171,6 +174,8 @@ impl Breaker {
             }
             State::Closed { .. } => self.open(now, Change::Opened),
             State::Probing => self.open(now, Change::StaysOpen),
+            // The probe that was due has been given up, and this is what became of it.
+            State::Open { until } if until <= now => self.open(now, Change::StaysOpen),
             State::Open { .. } => Change::None,
         }
     }

@@ -1,6 +1,6 @@
 //! The limiter that a gateway sees.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::{
@@ -16,10 +16,8 @@ use crate::{
     outcome,
     replica::Ticket,
     session::{NotSent, Sent},
+    stall,
 };
-
-/// A timer that fires so much too late was held up by its own process.
-const OWN_STALL: Duration = Duration::from_millis(5);
 
 /// Asks the limiters at an [`Endpoint`](crate::Endpoint). Clones share their connections, which
 /// close with the last of them.
@@ -77,9 +75,7 @@ impl Client {
         if start.is_over() || !matches!(chosen, Err(LimiterError::Unreachable { .. })) {
             return chosen;
         }
-        if timeout_at(deadline, start.over()).await.is_err() {
-            start.end();
-        }
+        start.over(deadline).await;
         self.members.choose()
     }
 
@@ -109,9 +105,7 @@ impl Limiter for Client {
         let deadline = Instant::now() + patience;
         let (ticket, sent) = self.send(&check, deadline).await?;
         let reply = timeout_at(deadline, sent.reply()).await;
-        // A timer that is late itself tells of a stall on this side, in which an answer may lie
-        // unread: that says nothing against the limiter, and is not reported.
-        let own_stall = reply.is_err() && deadline.elapsed() > OWN_STALL;
+        let own_stall = reply.is_err() && stall::is_own(deadline);
         let result = match reply {
             Ok(Ok(outcome)) => outcome::of_stream(outcome, &check, patience),
             Ok(Err(lost)) => Err(lost),

@@ -182,4 +182,4 @@ fn rejected_by(limit: &Limit) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -75,7 +75,9 @@ mod reading;
 mod replica;
 mod resolve;
 mod session;
+mod stall;
 mod start;
+mod waiting;
 
 pub use backoff::Backoff;
 pub use breaker::{BreakerConfig, BreakerState};

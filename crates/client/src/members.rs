@@ -1,12 +1,15 @@
 //! The replicas of an endpoint: who they are, and which of them gets a check.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashSet, io, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use smallvec::SmallVec;
 use tokio::{
     sync::Notify,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use toolgate_limit::LimiterError;
@@ -53,38 +56,29 @@ impl Members {
         let (now, max) = (Instant::now(), self.config.max_in_flight);
         let replicas = self.replicas.load();
         let mut ready = SmallVec::<[&Arc<Replica>; 8]>::new();
-        let mut left_alone = None;
+        let mut refusal = self.unreachable();
         for replica in replicas.iter() {
             match replica.readiness(now) {
                 None => {}
-                Some(Readiness::NotReady) => left_alone = Some(replica),
                 Some(Readiness::Ready) => ready.push(replica),
-                Some(Readiness::ProbeDue) => {
-                    if let Some(Ok(probe)) = replica.admit(max, now) {
-                        return Ok(probe);
-                    }
-                }
+                Some(Readiness::NotReady) => refusal = graver(refusal, replica.left_alone()),
+                Some(Readiness::ProbeDue) => match replica.admit(max, now) {
+                    Ok(probe) => return Ok(probe),
+                    Err(error) => refusal = graver(refusal, error),
+                },
             }
         }
         let random = &mut fastrand::Rng::new();
-        let mut overloaded = None;
         while !ready.is_empty() {
             let loads: SmallVec<[usize; 8]> = ready.iter().map(|r| r.in_flight()).collect();
             let chosen = choice::of_two(&loads, random);
             match ready[chosen].admit(max, now) {
-                Some(Ok(ticket)) => return Ok(ticket),
-                Some(Err(error)) => overloaded = Some(error),
-                None => {}
+                Ok(ticket) => return Ok(ticket),
+                Err(error) => refusal = graver(refusal, error),
             }
             ready.swap_remove(chosen);
         }
-        Err(match (overloaded, left_alone) {
-            (Some(error), _) => error,
-            (None, Some(replica)) => LimiterError::BreakerOpen {
-                endpoint: Arc::clone(replica.endpoint()),
-            },
-            (None, None) => self.unreachable(),
-        })
+        Err(refusal)
     }
 
     pub(crate) fn unreachable(&self) -> LimiterError {
@@ -104,7 +98,9 @@ impl Members {
             endpoint => {
                 self.update(Address::of(endpoint).into_iter().collect(), &mut tasks);
                 self.start.attempt_ended();
-                while tasks.join_next().await.is_some() {}
+                while let Some(ended) = tasks.join_next().await {
+                    log_panic(ended);
+                }
             }
         }
     }
@@ -114,15 +110,12 @@ impl Members {
         let mut is_known_lost = false;
         let mut first_look = true;
         loop {
-            let look = timeout(interval, resolver.resolve(name, port));
-            let failure = match look.await {
-                Ok(Ok(found)) if found.is_empty() => Some("it has no address".to_owned()),
-                Ok(Ok(found)) => {
+            let failure = match look(resolver, name, port, interval).await {
+                Ok(found) => {
                     self.update(self.addresses(name, found), tasks);
                     None
                 }
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("the lookup takes too long".to_owned()),
+                Err(error) => Some(error.to_string()),
             };
             // Those that are known may still be there; whether they are, their connections tell.
             match failure {
@@ -136,7 +129,9 @@ impl Members {
             if std::mem::take(&mut first_look) {
                 self.start.attempt_ended();
             }
-            while tasks.try_join_next().is_some() {}
+            while let Some(ended) = tasks.try_join_next() {
+                log_panic(ended);
+            }
             let next = Instant::now() + interval;
             sleep(interval / 5).await;
             tokio::select! {
@@ -189,3 +184,45 @@ impl Members {
         }
     }
 }
+
+/// The addresses of `name`: one at least, or why there is none. A resolver may be anybody's: one
+/// that panics has failed in this one look, and is asked again like any other that fails.
+async fn look(
+    resolver: &dyn Resolve,
+    name: &str,
+    port: u16,
+    patience: Duration,
+) -> io::Result<Vec<SocketAddr>> {
+    let look = async { resolver.resolve(name, port).await };
+    match timeout(patience, AssertUnwindSafe(look).catch_unwind()).await {
+        Ok(Ok(Ok(found))) if found.is_empty() => Err(io::Error::other("it has no address")),
+        Ok(Ok(looked)) => looked,
+        Ok(Err(_)) => Err(io::Error::other("the resolver has panicked")),
+        Err(_) => Err(io::Error::other("the lookup takes too long")),
+    }
+}
+
+/// Of two reasons to send no check, the one that tells more: a replica that takes no more works, one
+/// that is left alone is connected.
+fn graver(one: LimiterError, other: LimiterError) -> LimiterError {
+    let weight = |error: &LimiterError| match error {
+        LimiterError::Overloaded { .. } => 2,
+        LimiterError::BreakerOpen { .. } => 1,
+        _ => 0,
+    };
+    if weight(&other) > weight(&one) {
+        other
+    } else {
+        one
+    }
+}
+
+/// A replica's task ends by itself only when the replica is retired.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a limiter is no longer asked: its task has failed");
+    }
+}
+
+#[cfg(test)]
+mod tests;

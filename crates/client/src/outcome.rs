@@ -1,6 +1,6 @@
 //! From what came over the wire to an answer, and what that says about the limiter.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use tonic::{Code, Status};
 use toolgate_limit::{Answer, Check, LimiterError};
@@ -18,7 +18,9 @@ pub(crate) enum Sign {
     Good,
     /// It does not.
     Bad,
-    /// Nothing: the check never came to it, or its connection has told already.
+    /// Its connection is lost, which counts once for all whom that concerns.
+    Lost,
+    /// Nothing: the check never came to it.
     None,
 }
 
@@ -30,9 +32,9 @@ pub(crate) fn sign(result: &Result<Answer, LimiterError>) -> Sign {
         Err(
             LimiterError::Unreachable { .. }
             | LimiterError::BreakerOpen { .. }
-            | LimiterError::Overloaded { .. }
-            | LimiterError::ConnectionLost { .. },
+            | LimiterError::Overloaded { .. },
         ) => Sign::None,
+        Err(LimiterError::ConnectionLost { .. }) => Sign::Lost,
         Err(_) => Sign::Bad,
     }
 }
@@ -63,6 +65,10 @@ pub(crate) fn of_peek(
             Some(reply) => reading::answer(reply, check).map_err(unreadable),
             None => Err(LimiterError::Malformed("check: must be set".to_owned())),
         },
+        // What a limiter says has no source; what became of the connection has.
+        Err(status) if status.source().is_some() => Err(LimiterError::ConnectionLost {
+            reason: status.message().into(),
+        }),
         Err(status) => {
             let message = status.message().to_owned();
             Err(undecided(status.code(), message, patience))

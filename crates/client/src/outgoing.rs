@@ -1,7 +1,11 @@
 //! A check between its session and the wire.
 
+use std::sync::Weak;
+
 use tokio::time::Instant;
 use toolgate_proto::pb::{CheckRequest, CheckStreamRequest};
+
+use crate::session::Session;
 
 /// A check on its way to the wire.
 #[derive(Debug)]
@@ -9,12 +13,17 @@ pub(crate) struct Outgoing {
     pub(crate) id: u64,
     pub(crate) check: CheckRequest,
     pub(crate) deadline: Instant,
+    pub(crate) session: Weak<Session>,
 }
 
 impl Outgoing {
-    /// The message, with the time that is left; none if there is none left.
+    /// The message, with the time that is left. None if there is none left, or if the caller has
+    /// gone or the session has ended: what nobody waits for is not sent, or it would be paid.
     pub(crate) fn into_message(self) -> Option<CheckStreamRequest> {
         let left = self.deadline.checked_duration_since(Instant::now())?;
-        (!left.is_zero()).then(|| CheckStreamRequest::new(self.id, self.check, left))
+        if left.is_zero() || !self.session.upgrade()?.leave(self.id) {
+            return None;
+        }
+        Some(CheckStreamRequest::new(self.id, self.check, left))
     }
 }

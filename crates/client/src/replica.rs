@@ -22,9 +22,9 @@ use crate::{
     ClientConfig,
     backoff::Waits,
     breaker::{Breaker, BreakerState, Change, Permit, Readiness},
-    connection::{self, Address},
+    connection::{self, Address, ConnectError, Connection},
     outcome::{Sign, sign},
-    session::Session,
+    session::{End, Session},
     start::Start,
 };
 
@@ -71,10 +71,12 @@ impl Ticket {
     pub(crate) fn report(self, result: &Result<Answer, LimiterError>) {
         let change = {
             let mut breaker = self.replica.breaker();
+            let now = Instant::now();
             match sign(result) {
                 Sign::Good => breaker.succeeded(&self.permit),
-                Sign::Bad => breaker.failed(&self.permit, Instant::now()),
-                Sign::None => Change::None,
+                Sign::Bad => breaker.failed(&self.permit, now),
+                Sign::Lost if self.session.take_blame() => breaker.failed(&self.permit, now),
+                Sign::Lost | Sign::None => Change::None,
             }
         };
         if matches!(change, Change::Opened | Change::StaysOpen) {
@@ -122,27 +124,36 @@ impl Replica {
         }
     }
 
-    /// Leave to send a check, of which no more than `max` may be in flight. None if the replica has
-    /// just been lost.
+    /// Why a check is not sent while the breaker is not closed.
+    pub(crate) fn left_alone(&self) -> LimiterError {
+        let endpoint = Arc::clone(self.endpoint());
+        LimiterError::BreakerOpen { endpoint }
+    }
+
+    /// Leave to send a check, of which no more than `max` may be in flight. The error says why there
+    /// is none.
     pub(crate) fn admit(
         self: &Arc<Self>,
         max: usize,
         now: Instant,
-    ) -> Option<Result<Ticket, LimiterError>> {
-        let session = self.open_session()?;
+    ) -> Result<Ticket, LimiterError> {
+        let Some(session) = self.open_session() else {
+            let endpoint = Arc::clone(self.endpoint());
+            return Err(LimiterError::Unreachable { endpoint });
+        };
         if self.in_flight.fetch_add(1, Ordering::SeqCst) >= max {
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
-            return Some(Err(LimiterError::Overloaded { max }));
+            return Err(LimiterError::Overloaded { max });
         }
         let Some(permit) = self.breaker().admit(now) else {
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
-            return None;
+            return Err(self.left_alone());
         };
-        Some(Ok(Ticket {
+        Ok(Ticket {
             replica: Arc::clone(self),
             session,
             permit,
-        }))
+        })
     }
 
     /// Ends the replica's task, as soon as what is in flight can be over.
@@ -157,6 +168,8 @@ impl Replica {
         start: Arc<Start>,
         lost: Arc<Notify>,
     ) {
+        // However the task ends, nobody is sent where nobody reads the answers.
+        let _last = Disconnect(&self);
         let retired = async {
             self.retired.notified().await;
             sleep(config.timeout).await;
@@ -165,46 +178,26 @@ impl Replica {
             () = self.keep_connected(&config, &start, &lost) => {}
             () = retired => {}
         }
-        self.session.store(None);
     }
 
     async fn keep_connected(&self, config: &ClientConfig, start: &Start, lost: &Notify) {
         let random = &mut fastrand::Rng::new();
         let mut waits = Waits::new(config.reconnect);
         let mut first_attempt = true;
-        let mut is_known_lost = false;
+        let mut known = Known::Nothing;
         loop {
             let began = Instant::now();
             match connection::open(&self.address, config).await {
                 Ok(connection) => {
-                    tracing::info!(limiter = %self.endpoint(), "connected to the limiter");
-                    let (session, answers) = Session::new(connection);
-                    let session = Arc::new(session);
-                    self.session.store(Some(Arc::clone(&session)));
+                    self.log_connected(&mut known);
                     start.end();
-                    let end = session.read(answers).await;
-                    // First out of the choice, so that nobody whose check fails finds it there.
-                    self.session.store(None);
-                    // A connection that ends while nobody waits has let nobody down.
-                    if !end.condemned && session.is_waited_for() {
-                        let change = self.breaker().strike(Instant::now());
-                        self.log(change, &end.reason);
-                    }
-                    session.end(&end.reason);
+                    let end = self.serve(connection).await;
+                    self.log_lost(&mut known, &end);
                     if end.answered || began.elapsed() > config.reconnect.longest {
                         waits.reset();
                     }
-                    let reason = &end.reason;
-                    tracing::warn!(limiter = %self.endpoint(), %reason, "lost the connection to the limiter");
-                    is_known_lost = true;
                 }
-                Err(error) if is_known_lost => {
-                    tracing::debug!(limiter = %self.endpoint(), %error, "still no connection to the limiter");
-                }
-                Err(error) => {
-                    tracing::warn!(limiter = %self.endpoint(), %error, "no connection to the limiter");
-                    is_known_lost = true;
-                }
+                Err(error) => self.log_no_connection(&mut known, &error),
             }
             if std::mem::take(&mut first_attempt) {
                 start.attempt_ended();
@@ -214,8 +207,71 @@ impl Replica {
         }
     }
 
+    /// Sends checks over `connection` for as long as it lasts.
+    async fn serve(&self, connection: Connection) -> End {
+        let (session, answers) = Session::new(connection);
+        let session = Arc::new(session);
+        self.connect(Arc::clone(&session));
+        let end = session.read(answers, || self.fell_silent(&session)).await;
+        // First out of the choice, so that nobody whose check fails finds it there.
+        self.session.store(None);
+        // A connection that ends while nobody waits has let nobody down, and one that was given up
+        // has been counted.
+        let to_blame = (end.condemned || session.is_waited_for()) && session.take_blame();
+        if to_blame && !end.condemned {
+            let change = self.breaker().strike(Instant::now());
+            self.log(change, &end.reason);
+        }
+        session.end(&end.reason);
+        end
+    }
+
+    /// Checks go out by `session` from now on.
+    pub(crate) fn connect(&self, session: Arc<Session>) {
+        self.session.store(Some(session));
+    }
+
+    /// A check that its caller gave up was not answered in time.
+    fn fell_silent(&self, session: &Session) {
+        let change = self.breaker().strike(Instant::now());
+        if matches!(change, Change::Opened | Change::StaysOpen) {
+            session.condemn();
+        }
+        self.log(change, &"it does not answer in time");
+    }
+
     fn open_session(&self) -> Option<Arc<Session>> {
         self.session.load_full().filter(|session| session.is_open())
+    }
+
+    fn log_connected(&self, known: &mut Known) {
+        let limiter = self.endpoint();
+        if std::mem::replace(known, Known::Connected) == Known::Connected {
+            tracing::debug!(%limiter, "connected to the limiter again");
+        } else {
+            tracing::info!(%limiter, "connected to the limiter");
+        }
+    }
+
+    /// While the breaker is not closed, connections come and go with its probes, and that it opened
+    /// has been said.
+    fn log_lost(&self, known: &mut Known, end: &End) {
+        let (limiter, reason) = (self.endpoint(), &end.reason);
+        if self.breaker().state() == BreakerState::Closed {
+            *known = Known::Lost;
+            tracing::warn!(%limiter, %reason, "lost the connection to the limiter");
+        } else {
+            tracing::debug!(%limiter, %reason, "lost the connection to the limiter, which fails");
+        }
+    }
+
+    fn log_no_connection(&self, known: &mut Known, error: &ConnectError) {
+        let limiter = self.endpoint();
+        if std::mem::replace(known, Known::Lost) == Known::Lost {
+            tracing::debug!(%limiter, %error, "still no connection to the limiter");
+        } else {
+            tracing::warn!(%limiter, %error, "no connection to the limiter");
+        }
     }
 
     fn log(&self, change: Change, reason: &dyn fmt::Display) {
@@ -231,8 +287,25 @@ impl Replica {
     }
 
     /// A breaker is changed in one step, so a poisoned lock is as good as any.
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+    pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the log has said of the connection last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    Connected,
+    Lost,
+}
+
+/// Takes a replica out of the choice when its task ends.
+struct Disconnect<'a>(&'a Replica);
+
+impl Drop for Disconnect<'_> {
+    fn drop(&mut self) {
+        self.0.session.store(None);
     }
 }
 
@@ -241,3 +314,6 @@ impl fmt::Debug for Replica {
         self.status().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,14 +5,16 @@
 //! an answer that comes later finds nobody and is dropped.
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tonic::{Streaming, transport::Channel};
 use toolgate_limit::LimiterError;
@@ -21,7 +23,12 @@ use toolgate_proto::pb::{
     limiter_service_client::LimiterServiceClient,
 };
 
-use crate::{connection::Connection, outgoing::Outgoing};
+use crate::{
+    connection::Connection,
+    outgoing::Outgoing,
+    stall,
+    waiting::{Reply, Waiting},
+};
 
 /// One stream, while it lasts.
 pub(crate) struct Session {
@@ -29,17 +36,10 @@ pub(crate) struct Session {
     requests: mpsc::Sender<Outgoing>,
     waiting: Mutex<Waiting>,
     condemned: Notify,
+    /// The limiter owes an answer to a check that was given up.
+    owing: Notify,
+    blamed: AtomicBool,
 }
-
-#[derive(Default)]
-struct Waiting {
-    next_id: u64,
-    ended: bool,
-    by_id: HashMap<u64, oneshot::Sender<Reply>>,
-}
-
-/// What became of a check: the message about it, or why none will come.
-type Reply = Result<Option<Outcome>, Arc<str>>;
 
 /// Why a check was not sent.
 #[derive(Debug)]
@@ -59,7 +59,9 @@ pub(crate) struct Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.session.waiting().by_id.remove(&self.id);
+        if self.session.waiting().give_up(self.id, Instant::now()) {
+            self.session.owing.notify_one();
+        }
     }
 }
 
@@ -93,6 +95,8 @@ impl Session {
             requests: connection.requests,
             waiting: Mutex::default(),
             condemned: Notify::new(),
+            owing: Notify::new(),
+            blamed: AtomicBool::new(false),
         };
         (session, connection.answers)
     }
@@ -109,7 +113,18 @@ impl Session {
 
     /// Whether any check waits for its answer.
     pub(crate) fn is_waited_for(&self) -> bool {
-        !self.waiting().by_id.is_empty()
+        self.waiting().count() > 0
+    }
+
+    /// Whether a failure of the connection is still to be counted: it counts once, whoever notices
+    /// it first, the stream or any of the calls on it.
+    pub(crate) fn take_blame(&self) -> bool {
+        !self.blamed.swap(true, Ordering::SeqCst)
+    }
+
+    /// A check is about to leave; says whether anybody still waits for it.
+    pub(crate) fn leave(&self, id: u64) -> bool {
+        self.waiting().leave(id)
     }
 
     /// Sends `check`, whose caller waits until `deadline`. Never blocks.
@@ -118,17 +133,7 @@ impl Session {
         check: CheckRequest,
         deadline: Instant,
     ) -> Result<Sent, NotSent> {
-        let (answered, reply) = oneshot::channel();
-        let id = {
-            let mut waiting = self.waiting();
-            if waiting.ended {
-                return Err(NotSent::Ended);
-            }
-            let id = waiting.next_id;
-            waiting.next_id += 1;
-            waiting.by_id.insert(id, answered);
-            id
-        };
+        let (id, reply) = self.waiting().enter(deadline).ok_or(NotSent::Ended)?;
         let sent = Sent {
             session: Arc::clone(self),
             id,
@@ -138,6 +143,7 @@ impl Session {
             id,
             check,
             deadline,
+            session: Arc::downgrade(self),
         };
         match self.requests.try_send(outgoing) {
             Ok(()) => Ok(sent),
@@ -151,13 +157,25 @@ impl Session {
         self.condemned.notify_one();
     }
 
-    /// Hands answers to those who wait for them until the stream ends.
-    pub(crate) async fn read(&self, mut answers: Streaming<CheckStreamResponse>) -> End {
+    /// Hands answers to those who wait for them until the stream ends. `on_silence` is called when
+    /// an answer is owed for too long ([`Waiting`]), and may give the session up by
+    /// [`Session::condemn`].
+    pub(crate) async fn read(
+        &self,
+        mut answers: Streaming<CheckStreamResponse>,
+        on_silence: impl Fn(),
+    ) -> End {
         let mut answered = false;
         let (reason, condemned) = loop {
             let message = tokio::select! {
-                message = answers.message() => message,
+                biased;
                 () = self.condemned.notified() => break ("it has failed too often".into(), true),
+                // Before the time is looked at: an answer that is here is not late.
+                message = answers.message() => message,
+                () = self.silence() => {
+                    on_silence();
+                    continue;
+                }
             };
             match message {
                 Ok(Some(answer)) => {
@@ -180,23 +198,36 @@ impl Session {
 
     /// Fails what is in flight; nothing more is sent.
     pub(crate) fn end(&self, reason: &Arc<str>) {
-        let lost = {
-            let mut waiting = self.waiting();
-            waiting.ended = true;
-            std::mem::take(&mut waiting.by_id)
-        };
-        for caller in lost.into_values() {
+        let lost = self.waiting().end();
+        for caller in lost {
             // A caller that has gone needs no reply.
             let _ = caller.send(Err(Arc::clone(reason)));
         }
     }
 
     fn hand_over(&self, answer: CheckStreamResponse) {
-        let caller = self.waiting().by_id.remove(&answer.id);
+        let caller = self.waiting().answer(answer.id);
         if let Some(caller) = caller {
             let _ = caller.send(Ok(answer.result));
         } else {
             tracing::trace!(id = answer.id, "an answer came too late");
+        }
+    }
+
+    /// Waits until an answer is owed for too long, and writes the debt off.
+    async fn silence(&self) {
+        loop {
+            let owed_until = self.waiting().owed_until();
+            let Some(until) = owed_until else {
+                self.owing.notified().await;
+                continue;
+            };
+            sleep_until(until).await;
+            let own_stall = stall::is_own(until);
+            self.waiting().forget_debt();
+            if !own_stall {
+                return;
+            }
         }
     }
 
@@ -208,7 +239,7 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let in_flight = self.waiting().by_id.len();
+        let in_flight = self.waiting().count();
         f.debug_struct("Session")
             .field("in_flight", &in_flight)
             .finish_non_exhaustive()
@@ -216,4 +247,4 @@ impl fmt::Debug for Session {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

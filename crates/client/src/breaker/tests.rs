@@ -130,3 +130,15 @@ async fn a_lost_connection_is_one_failure_and_ends_a_probe() {
     breaker.abandoned(&probe, Instant::now());
     assert!(breaker.admit(Instant::now()).is_none());
 }
+
+/// Else callers that all give up soon would each be a probe, and wait.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_was_given_up_and_stayed_unanswered_is_followed_by_a_longer_wait() {
+    let mut breaker = breaker();
+    open(&mut breaker);
+    let (_, probe) = wait_for_probe(&mut breaker).await;
+    breaker.abandoned(&probe, Instant::now());
+    assert_eq!(breaker.strike(Instant::now()), Change::StaysOpen);
+    let (waited, _) = wait_for_probe(&mut breaker).await;
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+}

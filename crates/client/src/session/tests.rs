@@ -7,8 +7,11 @@ use super::*;
 
 const MAX: usize = 4;
 
+/// What leaves a session.
+pub(crate) type Wire = mpsc::Receiver<Outgoing>;
+
 /// A session, and what it would put on the wire. Its connection is never made.
-fn session() -> (Arc<Session>, mpsc::Receiver<Outgoing>) {
+pub(crate) fn session() -> (Arc<Session>, Wire) {
     let channel = Channel::from_static("http://[::1]:1").connect_lazy();
     let (requests, outgoing) = mpsc::channel(MAX);
     let session = Session {
@@ -16,6 +19,8 @@ fn session() -> (Arc<Session>, mpsc::Receiver<Outgoing>) {
         requests,
         waiting: Mutex::default(),
         condemned: Notify::new(),
+        owing: Notify::new(),
+        blamed: AtomicBool::new(false),
     };
     (Arc::new(session), outgoing)
 }
@@ -39,7 +44,7 @@ fn answer(id: u64) -> CheckStreamResponse {
 }
 
 fn in_flight(session: &Session) -> usize {
-    session.waiting().by_id.len()
+    session.waiting().count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,6 +98,84 @@ async fn a_check_that_was_given_up_on_the_way_is_not_put_on_the_wire() {
     let later = wire.recv().await.expect("queued").into_message();
     let left = later.and_then(|later| later.timeout).expect("in time");
     assert_eq!(left.nanos, 20_000_000);
+}
+
+/// It was once sent and paid, and its answer found nobody.
+#[tokio::test(start_paused = true)]
+async fn a_check_whose_caller_has_gone_before_it_left_is_not_put_on_the_wire() {
+    let (session, mut wire) = session();
+    let gone = send(&session).expect("sent");
+    let _stays = send(&session).expect("sent");
+    drop(gone);
+    assert!(wire.recv().await.expect("queued").into_message().is_none());
+    assert!(wire.recv().await.expect("queued").into_message().is_some());
+
+    let _queued = send(&session).expect("sent");
+    session.end(&"cut".into());
+    assert!(wire.recv().await.expect("queued").into_message().is_none());
+}
+
+/// Sends a check, lets it leave if `leaves`, and gives it up after 10 of its 50 ms.
+async fn give_up(session: &Arc<Session>, wire: &mut Wire, leaves: bool) -> u64 {
+    let sent = send(session).expect("sent");
+    let outgoing = wire.recv().await.expect("queued");
+    let id = outgoing.id;
+    if leaves {
+        assert!(outgoing.into_message().is_some());
+    }
+    advance(Duration::from_millis(10)).await;
+    drop(sent);
+    id
+}
+
+async fn silence_after(session: &Session) -> Option<Duration> {
+    let asked = Instant::now();
+    let silence = timeout(Duration::from_secs(1), session.silence());
+    silence.await.ok().map(|()| asked.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_no_answer_by_the_deadline_of_a_check_that_was_given_up() {
+    let (session, mut wire) = session();
+    for _ in 0..2 {
+        give_up(&session, &mut wire, true).await;
+        // It is one debt, and lasts as long as that of the first.
+        give_up(&session, &mut wire, true).await;
+        let silence = silence_after(&session).await;
+        assert_eq!(silence, Some(Duration::from_millis(30)));
+    }
+    assert_eq!(silence_after(&session).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_or_a_check_that_never_left_or_waited_to_the_end_is_no_silence() {
+    let (session, mut wire) = session();
+    let id = give_up(&session, &mut wire, true).await;
+    session.hand_over(answer(id));
+    give_up(&session, &mut wire, false).await;
+    let waits = send(&session).expect("sent");
+    assert!(wire.recv().await.expect("queued").into_message().is_some());
+    let late = timeout(Duration::from_millis(50), waits.reply()).await;
+    assert!(late.is_err(), "it counts by itself");
+    assert_eq!(silence_after(&session).await, None);
+}
+
+/// What was held up may lie unread.
+#[tokio::test(start_paused = true)]
+async fn a_stall_of_this_side_is_no_silence() {
+    let (session, mut wire) = session();
+    give_up(&session, &mut wire, true).await;
+    let mut silence = Box::pin(silence_after(&session));
+    assert!(futures::poll!(&mut silence).is_pending());
+    advance(Duration::from_millis(100)).await;
+    assert_eq!(silence.await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_blamed_once() {
+    let (session, _wire) = session();
+    assert!(session.take_blame());
+    assert!(!session.take_blame());
 }
 
 #[tokio::test(start_paused = true)]
