@@ -4,9 +4,11 @@
 
 use std::{path::Path, process::Output};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::process::Command;
-use toolgate_tests::{Limiter, PolicyFile, RedisServer, manifest, toolgate};
+use toolgate_proto::pb::ListBucketsRequest;
+use toolgate_tests::{Limiter, PolicyFile, RedisServer, eventually, manifest, of_user, toolgate};
 
 const AMPLE: &str = "{maxTokens: 2147483647, refillPeriod: 1s}";
 
@@ -214,6 +216,52 @@ async fn checks_that_the_limiter_refuses_to_decide_are_counted_by_code() {
         assert_eq!(number(&report, "/checks/answered"), 0);
         assert_eq!(report["latencyMicros"], Value::Null);
         assert_eq!(report["admission"]["worstRatio"], Value::Null);
+    }
+}
+
+/// Killed under load. What was on its way is counted, and the run ends.
+#[tokio::test]
+async fn a_limiter_that_goes_away_ends_no_run_and_is_counted() {
+    for mode in ["unary", "stream"] {
+        let mut limiter = limiter(&format!(
+            "global: {AMPLE}, perUser: {{maxTokens: 100, refillPeriod: 24h}}"
+        ))
+        .await;
+        let endpoint = limiter.endpoint().to_owned();
+        let arguments = [
+            "--mode",
+            mode,
+            "--users",
+            "1",
+            "--duration",
+            "3s",
+            "--warm-up",
+            "0s",
+        ];
+        let run = tokio::spawn(async move { report(&endpoint, &arguments).await });
+        eventually("checks come", async || {
+            let mut admin = limiter.admin().await.ok()?;
+            let buckets = admin.list_buckets(ListBucketsRequest {
+                server: "test/server".to_owned(),
+                identity: of_user("user-0").identity,
+            });
+            let buckets = buckets.await.ok()?.into_inner().buckets;
+            (buckets.first()?.remaining == 0).then_some(())
+        })
+        .await;
+        limiter.signal(Signal::SIGKILL).expect("it runs");
+        let report = run.await.expect("it ends");
+        let counts = &report["checks"];
+        let failed = counts["failed"].as_object().expect("codes");
+        let failed: u64 = failed.values().filter_map(Value::as_u64).sum();
+        assert!(failed > 0, "{mode}: {report}");
+        let answered = number(&report, "/checks/answered");
+        let unanswered = number(&report, "/checks/unanswered");
+        assert_eq!(
+            number(&report, "/checks/sent"),
+            answered + failed + unanswered
+        );
+        assert_eq!(number(&report, "/checks/allowed"), 100);
     }
 }
 

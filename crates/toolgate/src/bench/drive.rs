@@ -107,11 +107,11 @@ impl Drive<'_> {
 
     fn answered(&self, answer: Answer) {
         let now = self.stopwatch.nanos();
-        // An answer to nothing that was asked tells nothing.
+        let mut tally = self.tally.borrow_mut();
         let Some(flight) = self.lane.land(answer.slot) else {
+            tally.unexpected += 1;
             return;
         };
-        let mut tally = self.tally.borrow_mut();
         match answer.outcome {
             Ok(verdict) => tally.decided(flight, &verdict, now),
             Err(code) => tally.failed(flight, code),

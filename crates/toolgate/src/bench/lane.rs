@@ -210,3 +210,79 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use futures::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+    use crate::bench::{keys::Spread, pace::Schedule};
+
+    const HOUR: u64 = 3_600_000_000_000;
+
+    fn lane(pace: Pace, in_flight: u32, end: u64) -> Lane {
+        let span = Span { warm_up: 0, end };
+        let keys = Keys::new(Spread::Uniform, 10, 10, 1);
+        Lane::new(Stopwatch::start(), span, pace, keys, in_flight).expect("a timer")
+    }
+
+    #[tokio::test]
+    async fn as_many_go_as_there_are_slots_and_each_answer_lets_one_go() {
+        let lane = lane(Pace::Full, 2, HOUR);
+        let mut departures = lane.departures();
+        let first = departures.next().await.expect("a check");
+        let second = departures.next().await.expect("a check");
+        assert_ne!(first.slot, second.slot);
+        assert!(departures.next().now_or_never().is_none());
+
+        let waiting = tokio::spawn(async move { departures.next().await });
+        tokio::task::yield_now().await;
+        let landed = lane.land(second.slot.into()).expect("it was on its way");
+        assert_eq!(landed.key, second.key);
+        let third = waiting.await.expect("it is woken").expect("a check");
+        assert_eq!(third.slot, second.slot);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_nothing_lands_nothing() {
+        let lane = lane(Pace::Full, 1, HOUR);
+        let flight = lane.departures().next().await.expect("a check");
+        assert!(lane.land(1).is_none());
+        assert!(lane.land(u64::MAX).is_none());
+        assert!(lane.land(flight.slot.into()).is_some());
+        assert!(lane.land(flight.slot.into()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_new_stream_ends_the_one_before() {
+        let lane = lane(Pace::Full, 2, HOUR);
+        let mut before = lane.departures();
+        assert!(before.next().await.is_some());
+        let mut now = lane.departures();
+        assert!(before.next().await.is_none());
+        assert!(now.next().await.is_some());
+        assert_eq!(lane.land_all().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn at_a_rate_checks_keep_their_times_and_end() {
+        // All due by the time they are drawn, but for the wait of the last.
+        let schedule = Schedule {
+            rate: NonZeroU64::new(1_000).expect("not zero"),
+            connection: 0,
+            connections: 1,
+            sent: 0,
+        };
+        let lane = lane(Pace::Fixed(schedule), 100, 20_000_000);
+        let flights: Vec<_> = lane.departures().collect().await;
+        assert_eq!(flights.len(), 20);
+        for (flight, number) in flights.iter().zip(0..) {
+            assert_eq!(flight.intended, number * 1_000_000);
+            assert!(flight.sent >= flight.intended, "none goes early");
+        }
+        assert!(lane.is_over());
+        assert_eq!(lane.unsent(), 0);
+    }
+}

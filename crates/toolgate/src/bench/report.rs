@@ -27,6 +27,8 @@ pub(crate) struct Report {
     checks: Numbers,
     /// Checks that were meant to go before.
     warm_up_checks: Numbers,
+    /// Answers to nothing that was asked; a limiter gives none.
+    unexpected_answers: u64,
     /// Checks decided a second.
     checks_per_second: f64,
     /// From when a check was meant to go until its decision; null if there was none.
@@ -143,6 +145,7 @@ impl Report {
             measured_seconds: measured.as_secs_f64(),
             checks: Numbers::of(&tally.measured),
             warm_up_checks: Numbers::of(&tally.warm_up),
+            unexpected_answers: tally.unexpected,
             checks_per_second: to_f64(answered) / measured.as_secs_f64(),
             latency_micros: (answered > 0).then(|| Latency::of(&tally.latency)),
             behind: load.rate.map(|_| Behind {

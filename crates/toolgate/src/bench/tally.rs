@@ -65,6 +65,8 @@ pub(crate) struct Tally {
     pub(crate) last_answer: u64,
     /// Checks that were meant to go and never have.
     pub(crate) unsent: u64,
+    /// Answers to no check that was on its way.
+    pub(crate) unexpected: u64,
 }
 
 impl Tally {
@@ -82,6 +84,7 @@ impl Tally {
             first_sent: None,
             last_answer: 0,
             unsent: 0,
+            unexpected: 0,
         })
     }
 
@@ -136,6 +139,7 @@ impl Tally {
         self.first_sent = self.first_sent.into_iter().chain(other.first_sent).min();
         self.last_answer = self.last_answer.max(other.last_answer);
         self.unsent += other.unsent;
+        self.unexpected += other.unexpected;
         Ok(())
     }
 }
