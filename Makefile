@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto bench deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto bench performance deny clean
 
 CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
@@ -83,6 +83,10 @@ unit:
 # Ratios, measured in one run; see docs/benchmarks.md.
 bench:
 	cargo bench -p toolgate-tests --bench ratios --locked
+
+# What a check costs; see docs/performance.md. SECTIONS chooses, for example `make performance SECTIONS="stream --quick"`.
+performance:
+	cargo bench -p toolgate-tests --bench performance --locked -- $(SECTIONS)
 
 # Licences, bans and sources of all dependencies; needs cargo-deny.
 deny:
