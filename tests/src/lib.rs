@@ -1,16 +1,26 @@
 //! What the end-to-end tests stand on: real processes of their own, started on free addresses and
 //! ended with the value that stands for them.
 
+mod build;
+mod client;
 mod clock;
+mod fake;
 mod limiter;
+mod load;
+mod names;
 mod policy;
 mod process;
 mod proxy;
 mod redis;
 mod request;
 
+pub use build::{counting_backend, toolgate, vmcp};
+pub use client::client_config;
 pub use clock::TurnedClock;
-pub use limiter::{Limiter, PATIENCE, toolgate};
+pub use fake::{FakeLimiter, Manner};
+pub use limiter::{Limiter, PATIENCE};
+pub use load::Load;
+pub use names::Names;
 pub use policy::{PolicyFile, manifest};
 pub use process::Process;
 pub use proxy::{Fault, FaultProxy};

@@ -2,13 +2,12 @@
 
 use std::{
     ffi::OsStr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
-    sync::OnceLock,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -21,7 +20,7 @@ use toolgate_proto::pb::{
     limiter_service_client::LimiterServiceClient,
 };
 
-use crate::{PolicyFile, Process};
+use crate::{PolicyFile, Process, toolgate};
 
 /// For a machine that is very busy; no test waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -155,34 +154,4 @@ impl Limiter {
     pub async fn wait(&mut self) -> Result<ExitStatus> {
         Ok(timeout(PATIENCE, self.process.child().wait()).await??)
     }
-}
-
-/// The `toolgate` binary of this build. It is brought up to date once for each test process, so
-/// that `cargo test -p toolgate-tests` never tests an old one.
-pub fn toolgate() -> Result<&'static Path> {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(binary) = BINARY.get() {
-        return Ok(binary);
-    }
-    let test = std::env::current_exe()?;
-    // target/<profile>/deps/<test>
-    let profile = test.ancestors().nth(2).context("a test lies in deps")?;
-    let target = profile.parent().context("a profile lies in target")?;
-    let mut build = std::process::Command::new(env!("CARGO"));
-    build
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "toolgate",
-            "--target-dir",
-        ])
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    ensure!(build.status()?.success(), "toolgate does not build");
-    Ok(BINARY.get_or_init(|| profile.join("toolgate")))
 }

@@ -4,7 +4,13 @@ use std::{io, process::Stdio};
 
 use anyhow::{Context, Result};
 use nix::{sys::signal::Signal, unistd::Pid};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::PATIENCE;
 
 /// A running child. Dropping it kills it.
 #[derive(Debug)]
@@ -28,6 +34,15 @@ impl Process {
     /// The child itself, to wait for it or to read its output.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// The first line that it says on its standard output, which must be piped. What it says later
+    /// stays unread.
+    pub async fn greeting(&mut self) -> Result<String> {
+        let stdout = self.child.stdout.as_mut().context("stdout is piped")?;
+        let mut line = String::new();
+        timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await??;
+        Ok(line.trim_end().to_owned())
     }
 
     /// Sends `signal`.

@@ -18,12 +18,9 @@ use toolgate_client::{
     Verdict,
 };
 use toolgate_limit::Limiter as _;
-use toolgate_tests::{Fault, FaultProxy, eventually};
+use toolgate_tests::{FakeLimiter, Fault, FaultProxy, Manner, eventually};
 
-use crate::{
-    fake::{FakeLimiter, Manner},
-    load::{call, config, gateway, http, impatient},
-};
+use crate::load::{call, config, gateway, http, impatient};
 
 const DECIDED: Verdict = Verdict::Allowed { decided: true };
 

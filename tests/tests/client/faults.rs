@@ -7,12 +7,9 @@ use tokio::time::Instant;
 use tonic::Code;
 use toolgate_client::{BreakerState, Cause, Client, ClientConfig, Verdict};
 use toolgate_limit::{Limiter as _, LimiterError};
-use toolgate_tests::{Fault, FaultProxy, PATIENCE, eventually};
+use toolgate_tests::{FakeLimiter, Fault, FaultProxy, Manner, PATIENCE, eventually};
 
-use crate::{
-    fake::{FakeLimiter, Manner},
-    load::{Gateway, call, config, gateway, http, impatient},
-};
+use crate::load::{Gateway, call, config, gateway, http, impatient};
 
 const UNDECIDED: Verdict = Verdict::Allowed { decided: false };
 
@@ -33,7 +30,7 @@ async fn enforces(gateway: &Gateway) {
 /// when it has recovered.
 async fn survives(manner: Manner, settings: fn(&str) -> ClientConfig) {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let gateway = gateway(settings(&http(limiter.address)));
+    let gateway = gateway(settings(&http(limiter.address())));
     enforces(&gateway).await;
     let (calls, checks) = (gateway.counters().denied(), limiter.checks());
     assert!(checks <= calls + gateway.counters().all_undecided());
@@ -101,7 +98,7 @@ async fn silence_opens_the_breaker() {
 #[tokio::test]
 async fn a_rejected_check_says_nothing_against_the_limiter() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let gateway = gateway(config(&http(limiter.address)));
+    let gateway = gateway(config(&http(limiter.address())));
     enforces(&gateway).await;
     for code in [Code::InvalidArgument, Code::PermissionDenied] {
         limiter.behave(Manner::Error(code));
@@ -116,7 +113,7 @@ async fn a_rejected_check_says_nothing_against_the_limiter() {
 #[tokio::test]
 async fn a_denial_says_which_limit_and_how_long_to_wait() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let gateway = gateway(config(&http(limiter.address)));
+    let gateway = gateway(config(&http(limiter.address())));
     for verdict in [gateway.check(call()).await, gateway.peek(call()).await] {
         let Verdict::Denied(denial) = verdict else {
             panic!("not denied: {verdict:?}");
@@ -142,7 +139,7 @@ async fn late_answers_are_dropped_and_leave_nothing_behind() {
             failures: 1_000,
             ..config("unix:///unused").breaker
         },
-        ..config(&http(limiter.address))
+        ..config(&http(limiter.address()))
     };
     let gateway = gateway(settings);
     let decided = Verdict::Allowed { decided: true };
@@ -174,7 +171,7 @@ async fn more_checks_in_flight_than_may_be_fail_at_once() {
     let limiter = FakeLimiter::start(Manner::Allow);
     let client = Client::new(ClientConfig {
         max_in_flight: 4,
-        ..config(&http(limiter.address))
+        ..config(&http(limiter.address()))
     })
     .expect("valid settings");
     client.check(call()).await.expect("connected");
@@ -202,7 +199,7 @@ async fn more_checks_in_flight_than_may_be_fail_at_once() {
 #[tokio::test]
 async fn nobody_waits_for_a_limiter_that_was_never_there() {
     let closed = FakeLimiter::start(Manner::Deny);
-    let endpoint = http(closed.address);
+    let endpoint = http(closed.address());
     drop(closed);
     for endpoint in [&endpoint, "unix:///nowhere/toolgate.sock"] {
         let gateway = gateway(config(endpoint));
@@ -218,7 +215,7 @@ async fn nobody_waits_for_a_limiter_that_was_never_there() {
 async fn few_wait_for_a_limiter_that_accepts_and_never_answers() {
     for fault in [Fault::BlackHole, Fault::Garbage, Fault::Refuse] {
         let limiter = FakeLimiter::start(Manner::Deny);
-        let proxy = FaultProxy::start(limiter.address).await.expect("a proxy");
+        let proxy = FaultProxy::start(limiter.address()).await.expect("a proxy");
         proxy.inject(fault);
         let gateway = gateway(ClientConfig {
             timeout: Duration::from_millis(500),
@@ -238,7 +235,7 @@ async fn few_wait_for_a_limiter_that_accepts_and_never_answers() {
 #[tokio::test]
 async fn a_connection_that_goes_bad_is_made_anew() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let proxy = FaultProxy::start(limiter.address).await.expect("a proxy");
+    let proxy = FaultProxy::start(limiter.address()).await.expect("a proxy");
     let gateway = gateway(impatient(&http(proxy.address())));
     enforces(&gateway).await;
     for fault in [Fault::BlackHole, Fault::Garbage, Fault::Refuse] {
@@ -264,7 +261,7 @@ async fn a_connection_that_goes_bad_is_made_anew() {
 #[tokio::test]
 async fn an_idle_connection_that_is_closed_again_and_again_is_no_failure() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let proxy = FaultProxy::start(limiter.address).await.expect("a proxy");
+    let proxy = FaultProxy::start(limiter.address()).await.expect("a proxy");
     let gateway = gateway(config(&http(proxy.address())));
     enforces(&gateway).await;
     for _ in 0..7 {
@@ -297,7 +294,7 @@ async fn closes_to(proxy: &FaultProxy, open: usize) {
 #[tokio::test]
 async fn an_idle_connection_that_leads_nowhere_is_found_out() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let proxy = FaultProxy::start(limiter.address).await.expect("a proxy");
+    let proxy = FaultProxy::start(limiter.address()).await.expect("a proxy");
     let gateway = gateway(ClientConfig {
         keep_alive: Duration::from_millis(50),
         connect_timeout: Duration::from_millis(500),

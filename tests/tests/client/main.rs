@@ -3,7 +3,6 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod callers;
-mod fake;
 mod faults;
 mod load;
 mod names;

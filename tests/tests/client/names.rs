@@ -1,63 +1,28 @@
 //! Several limiters behind one `dns:///` name.
 
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
 use toolgate_client::{
-    BreakerState, Cause, Client, ClientConfig, FailOpen, OnUnavailable, Resolve, Verdict,
+    BreakerState, Cause, Client, ClientConfig, FailOpen, OnUnavailable, Verdict,
 };
-use toolgate_tests::eventually;
+use toolgate_tests::{FakeLimiter, Manner, Names, eventually};
 
-use crate::{
-    fake::{FakeLimiter, Manner},
-    load::{Gateway, Load, call, config, gateway, impatient},
-};
+use crate::load::{Gateway, call, config, gateway, impatient, load};
 
-/// A name server that says what the test wants.
-#[derive(Clone, Debug)]
-pub(crate) struct Names(Arc<Mutex<Result<Vec<SocketAddr>, String>>>);
-
-impl Names {
-    fn are(limiters: &[&FakeLimiter]) -> Self {
-        let names = Self::at(&[]);
-        names.set(limiters);
-        names
-    }
-
-    pub(crate) fn at(addresses: &[SocketAddr]) -> Self {
-        Self(Arc::new(Mutex::new(Ok(addresses.to_vec()))))
-    }
-
-    pub(crate) fn lead_to(&self, addresses: &[SocketAddr]) {
-        *self.0.lock().expect("not poisoned") = Ok(addresses.to_vec());
-    }
-
-    fn set(&self, limiters: &[&FakeLimiter]) {
-        let addresses: Vec<_> = limiters.iter().map(|limiter| limiter.address).collect();
-        self.lead_to(&addresses);
-    }
-
-    fn fail(&self) {
-        *self.0.lock().expect("not poisoned") = Err("no name server".to_owned());
-    }
+fn addresses(limiters: &[&FakeLimiter]) -> Vec<SocketAddr> {
+    limiters.iter().map(|limiter| limiter.address()).collect()
 }
 
-#[async_trait]
-impl Resolve for Names {
-    async fn resolve(&self, name: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
-        assert_eq!(name, "limiters.test");
-        let answer = self.0.lock().expect("not poisoned").clone();
-        answer.map_err(io::Error::other)
-    }
+fn names_of(limiters: &[&FakeLimiter]) -> Names {
+    Names::at(&addresses(limiters))
 }
 
 pub(crate) fn gateway_of(names: &Names, settings: fn(&str) -> ClientConfig) -> Arc<Gateway> {
-    let config = settings("dns:///limiters.test:7070");
+    let config = settings(Names::ENDPOINT);
     let client = Client::with_resolver(config, Arc::new(names.clone())).expect("valid settings");
     Arc::new(FailOpen::new(client, OnUnavailable::Allow))
 }
@@ -85,16 +50,16 @@ async fn one_dies_and_one_joins_and_only_what_was_in_flight_fails() {
     const CALLERS: usize = 16;
     let first = FakeLimiter::start(Manner::Allow);
     let second = FakeLimiter::start(Manner::Allow);
-    let names = Names::are(&[&first, &second]);
+    let names = names_of(&[&first, &second]);
     let gateway = gateway_of(&names, config);
     all_connected(&gateway, 2).await;
 
-    let load = Load::start(&gateway, CALLERS, call);
+    let calls = load(&gateway, CALLERS, call);
     is_used(&first, 500).await;
     is_used(&second, 500).await;
 
     // The name still leads to the dead one.
-    let again = first.address;
+    let again = first.address();
     drop(first);
     is_used(&second, 500).await;
     let undecided = gateway.counters().all_undecided();
@@ -105,13 +70,13 @@ async fn one_dies_and_one_joins_and_only_what_was_in_flight_fails() {
     );
 
     let third = FakeLimiter::start(Manner::Allow);
-    names.set(&[&second, &third]);
+    names.lead_to(&addresses(&[&second, &third]));
     is_used(&third, 500).await;
     is_used(&second, 500).await;
     all_connected(&gateway, 2).await;
 
     // One leaves while it lives, as in a rolling update: nothing is lost.
-    names.set(&[&third]);
+    names.lead_to(&addresses(&[&third]));
     all_connected(&gateway, 1).await;
     is_used(&third, 500).await;
 
@@ -119,10 +84,10 @@ async fn one_dies_and_one_joins_and_only_what_was_in_flight_fails() {
     let listener = TcpListener::bind(again).or_else(|_| TcpListener::bind("127.0.0.1:0"));
     let listener = listener.expect("a free port");
     let first = FakeLimiter::start_on(listener, Manner::Allow, None);
-    names.set(&[&first, &third]);
+    names.lead_to(&addresses(&[&first, &third]));
     is_used(&first, 500).await;
 
-    let verdicts = load.end().await;
+    let verdicts = calls.end().await;
     let failed_open = |verdict: &&Verdict| **verdict == Verdict::Allowed { decided: false };
     let failed_open = verdicts.iter().filter(failed_open).count() as u64;
     assert_eq!(failed_open, undecided, "more calls failed open");
@@ -136,10 +101,10 @@ async fn one_dies_and_one_joins_and_only_what_was_in_flight_fails() {
 #[tokio::test]
 async fn a_name_that_moves_to_a_limiter_that_is_not_there_yet_loses_no_call() {
     let old = FakeLimiter::start(Manner::Allow);
-    let names = Names::are(&[&old]);
+    let names = names_of(&[&old]);
     let gateway = gateway_of(&names, config);
     all_connected(&gateway, 1).await;
-    let load = Load::start(&gateway, 8, call);
+    let calls = load(&gateway, 8, call);
     is_used(&old, 500).await;
 
     // It takes connections, and nobody speaks yet.
@@ -153,7 +118,7 @@ async fn a_name_that_moves_to_a_limiter_that_is_not_there_yet_loses_no_call() {
     let new = FakeLimiter::start_on(listener, Manner::Allow, None);
     is_used(&new, 500).await;
     all_connected(&gateway, 1).await;
-    for verdict in load.end().await {
+    for verdict in calls.end().await {
         assert_eq!(verdict, Verdict::Allowed { decided: true });
     }
 }
@@ -164,7 +129,7 @@ async fn two_equal_limiters_share_the_load() {
         FakeLimiter::start(Manner::Allow),
         FakeLimiter::start(Manner::Allow),
     );
-    let gateway = gateway_of(&Names::are(&[&one, &other]), config);
+    let gateway = gateway_of(&names_of(&[&one, &other]), config);
     all_connected(&gateway, 2).await;
     for _ in 0..2_000 {
         gateway.check(call()).await;
@@ -180,7 +145,7 @@ async fn one_bad_limiter_of_two_costs_few_calls() {
         FakeLimiter::start(Manner::Deny),
         FakeLimiter::start(Manner::Deny),
     );
-    let gateway = gateway_of(&Names::are(&[&good, &bad]), impatient);
+    let gateway = gateway_of(&names_of(&[&good, &bad]), impatient);
     all_connected(&gateway, 2).await;
     bad.behave(Manner::Silent);
     let is_left_alone = || {
@@ -195,9 +160,9 @@ async fn one_bad_limiter_of_two_costs_few_calls() {
     let failed = gateway.counters().all_undecided();
     assert!((5..=7).contains(&failed), "{failed}");
     // But for a probe now and then all calls are decided.
-    let load = Load::start(&gateway, 4, call);
+    let calls = load(&gateway, 4, call);
     is_used(&good, 2_000).await;
-    let verdicts = load.end().await;
+    let verdicts = calls.end().await;
     let undecided = |verdict: &&Verdict| !matches!(verdict, Verdict::Denied(_));
     let undecided = verdicts.iter().filter(undecided).count();
     assert!(
@@ -210,14 +175,14 @@ async fn one_bad_limiter_of_two_costs_few_calls() {
 #[tokio::test]
 async fn a_name_server_that_fails_changes_nothing() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let names = Names::are(&[]);
+    let names = Names::at(&[]);
     let gateway = gateway_of(&names, config);
     // The name has no address yet, and nobody waits for one.
     let first = gateway.check(call()).await;
     assert_eq!(first, Verdict::Allowed { decided: false });
-    names.set(&[&limiter]);
+    names.lead_to(&addresses(&[&limiter]));
     all_connected(&gateway, 1).await;
-    for broken in [Names::fail as fn(&Names), |names| names.set(&[])] {
+    for broken in [Names::fail as fn(&Names), |names| names.lead_to(&[])] {
         broken(&names);
         tokio::time::sleep(Duration::from_millis(300)).await;
         let verdict = gateway.check(call()).await;
@@ -228,7 +193,7 @@ async fn a_name_server_that_fails_changes_nothing() {
 #[tokio::test]
 async fn the_systems_resolver_finds_each_address_of_a_name() {
     let limiter = FakeLimiter::start(Manner::Deny);
-    let endpoint = format!("dns:///localhost:{}", limiter.address.port());
+    let endpoint = format!("dns:///localhost:{}", limiter.address().port());
     let gateway = gateway(config(&endpoint));
     eventually("the limiter is found", async || {
         let verdict = gateway.check(call()).await;

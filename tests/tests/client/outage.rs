@@ -5,11 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 use toolgate_client::{Cause, Verdict};
-use toolgate_tests::{Fault, FaultProxy, Limiter, PolicyFile, RedisServer, eventually};
+use toolgate_tests::{Fault, FaultProxy, Limiter, Names, PolicyFile, RedisServer, eventually};
 
 use crate::{
-    load::{Gateway, Load, call, call_of, config, gateway, http, impatient},
-    names::{Names, all_connected, gateway_of},
+    load::{Gateway, call, call_of, config, gateway, http, impatient, load},
+    names::{all_connected, gateway_of},
 };
 
 /// Nobody gets a second call, so each decided one is a denial.
@@ -58,7 +58,7 @@ async fn a_limiter_killed_in_mid_load_blocks_no_call_and_is_obeyed_after_its_res
     let gateway = gateway(config(&endpoint));
     enforces(&gateway).await;
 
-    let load = Load::start(&gateway, 64, || call_of("alice"));
+    let calls = load(&gateway, 64, || call_of("alice"));
     for outages in 1..=2 {
         limiter.signal(Signal::SIGKILL).expect("killed");
         limiter.wait().await.expect("gone");
@@ -76,7 +76,7 @@ async fn a_limiter_killed_in_mid_load_blocks_no_call_and_is_obeyed_after_its_res
     limiter.wait().await.expect("stopped");
     is_open(&gateway).await;
     assert_eq!(gateway.counters().undecided(Cause::Timeout), 0);
-    for verdict in load.end().await {
+    for verdict in calls.end().await {
         let decided = Verdict::Allowed { decided: true };
         // One call of alice may pass each time her bucket is new.
         assert!(
@@ -142,7 +142,7 @@ async fn one_of_two_replicas_dies_and_another_joins_and_the_limit_holds() {
     let gateway = gateway_of(&names, config);
     all_connected(&gateway, 2).await;
 
-    let load = Load::start(&gateway, 16, call);
+    let calls = load(&gateway, 16, call);
     let allowed = async |at_least: u64| {
         eventually("calls are allowed", async || {
             (gateway.counters().allowed() >= at_least).then_some(())
@@ -159,7 +159,7 @@ async fn one_of_two_replicas_dies_and_another_joins_and_the_limit_holds() {
         (gateway.counters().denied() > 100).then_some(())
     })
     .await;
-    load.end().await;
+    calls.end().await;
 
     let counters = gateway.counters();
     let (allowed, lost) = (counters.allowed(), counters.all_undecided());

@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use toolgate_client::{Cause, ClientConfig, TlsFiles, TlsIdentity, Verdict};
-use toolgate_tests::eventually;
+use toolgate_tests::{FakeLimiter, Manner, eventually};
 
-use crate::{
-    fake::{FakeLimiter, Manner},
-    load::{call, config, gateway},
-};
+use crate::load::{call, config, gateway};
 
 struct Authority {
     folder: tempfile::TempDir,
@@ -103,7 +100,7 @@ async fn is_kept_out(settings: ClientConfig) {
 async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let limiter = limiter(&authority);
-    let port = limiter.address.port();
+    let port = limiter.address().port();
     let url = format!("https://localhost:{port}");
     let identity = || Some(authority.identity("gateway"));
 
@@ -133,7 +130,7 @@ async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
 async fn files_that_come_later_are_used() {
     let authority = Authority::new();
     let limiter = limiter(&authority);
-    let url = format!("https://localhost:{}", limiter.address.port());
+    let url = format!("https://localhost:{}", limiter.address().port());
     let ca = authority.folder.path().join("later.pem");
     let gateway = gateway(settings(&url, &ca, Some(authority.identity("gateway"))));
     let verdict = gateway.check(call()).await;

@@ -1,5 +1,11 @@
 //! A limiter in this process that does as it is told.
 
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
@@ -24,8 +30,10 @@ use toolgate_proto::pb::{
 
 /// How a fake limiter answers checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub enum Manner {
+    /// Allows all.
     Allow,
+    /// Denies all: 10 calls per 70 s and user, the next after 7 s.
     Deny,
     /// Never answers.
     Silent,
@@ -42,12 +50,14 @@ pub(crate) enum Manner {
 }
 
 /// A limiter of its own runtime. Dropping it kills it with all its connections.
-pub(crate) struct FakeLimiter {
+#[derive(Debug)]
+pub struct FakeLimiter {
     runtime: Option<Runtime>,
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
 struct Shared {
     manner: Mutex<Manner>,
     /// How often each subject was asked for.
@@ -57,16 +67,14 @@ struct Shared {
 }
 
 impl FakeLimiter {
-    pub(crate) fn start(manner: Manner) -> Self {
+    /// A limiter on a free port of `127.0.0.1`.
+    pub fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self::start_on(listener, manner, None)
     }
 
-    pub(crate) fn start_on(
-        listener: TcpListener,
-        manner: Manner,
-        tls: Option<ServerTlsConfig>,
-    ) -> Self {
+    /// A limiter that `listener` leads to, and that speaks TLS if it has some.
+    pub fn start_on(listener: TcpListener, manner: Manner, tls: Option<ServerTlsConfig>) -> Self {
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
             seen: Mutex::default(),
@@ -97,12 +105,18 @@ impl FakeLimiter {
         }
     }
 
-    pub(crate) fn behave(&self, manner: Manner) {
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers in this manner from now on.
+    pub fn behave(&self, manner: Manner) {
         *self.shared.manner.lock().expect("not poisoned") = manner;
     }
 
     /// Checks that have come so far.
-    pub(crate) fn checks(&self) -> u64 {
+    pub fn checks(&self) -> u64 {
         self.shared
             .seen
             .lock()
@@ -112,12 +126,13 @@ impl FakeLimiter {
     }
 
     /// The most checks that have come for one subject.
-    pub(crate) fn most_of_one_subject(&self) -> u64 {
+    pub fn most_of_one_subject(&self) -> u64 {
         let seen = self.shared.seen.lock().expect("not poisoned");
         seen.values().copied().max().unwrap_or_default()
     }
 
-    pub(crate) fn patience(&self) -> Duration {
+    /// The longest time that a caller has said it would wait.
+    pub fn patience(&self) -> Duration {
         *self.shared.patience.lock().expect("not poisoned")
     }
 }

@@ -1,0 +1,65 @@
+//! The programs of this build. Each is brought up to date once for each test process, so that
+//! `cargo test -p toolgate-tests` never tests an old one.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// The `toolgate` binary.
+pub fn toolgate() -> Result<&'static Path> {
+    static TOOLGATE: OnceLock<PathBuf> = OnceLock::new();
+    once(&TOOLGATE, &["--package", "toolgate"], "toolgate")
+}
+
+/// The `vmcp` binary.
+pub fn vmcp() -> Result<&'static Path> {
+    static VMCP: OnceLock<PathBuf> = OnceLock::new();
+    once(&VMCP, VMCP_AND_BACKEND, "vmcp")
+}
+
+/// The MCP server of `crates/vmcp/examples/backend`, which counts the calls that reach it.
+pub fn counting_backend() -> Result<&'static Path> {
+    static BACKEND: OnceLock<PathBuf> = OnceLock::new();
+    once(&BACKEND, VMCP_AND_BACKEND, "examples/backend")
+}
+
+/// As `cargo test --workspace` builds them, so that nothing is built twice there.
+const VMCP_AND_BACKEND: &[&str] = &["--workspace", "--bin", "vmcp", "--example", "backend"];
+
+fn once(built: &'static OnceLock<PathBuf>, what: &[&str], program: &str) -> Result<&'static Path> {
+    if let Some(built) = built.get() {
+        return Ok(built);
+    }
+    let test = std::env::current_exe()?;
+    // target/<profile>/deps/<test>
+    let profile = test.ancestors().nth(2).context("a test lies in deps")?;
+    let target = profile.parent().context("a profile lies in target")?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--quiet", "--locked"])
+        .args(what)
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo has told this test of its package would make build scripts that read it, such as
+    // ring's, run again, and all that stands on them be built again, at each turn.
+    for (name, _) in std::env::vars_os() {
+        let of_package =
+            |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].map(|of| name.starts_with(of));
+        if name
+            .to_str()
+            .is_some_and(|name| of_package(name).contains(&true))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status()?.success(), "{program} does not build");
+    Ok(built.get_or_init(|| profile.join(program)))
+}
