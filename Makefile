@@ -11,15 +11,16 @@ BUF    := .tools/node_modules/.bin/buf
 PYTHON := .tools/python/bin/python
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# grpcurl is tested with where Go can build it; the official Python SDK for MCP and a server from npm
+# grpcurl is tested with where Go can build it; the official SDKs for MCP and a server from npm
 # everywhere.
 GRPCURL       := $(CURDIR)/.tools/bin/grpcurl
-TEST_FEATURES := --features vmcp/sdk $(if $(shell command -v go),--features toolgate-tests/grpcurl)
+TEST_FEATURES := --features toolgate-tests/sdk $(if $(shell command -v go),--features toolgate-tests/grpcurl)
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
+TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
 test: tools fmt clippy doc isolation proto unit
 
-tools: $(BUF) $(EVERYTHING) $(PYTHON) $(if $(shell command -v go),$(GRPCURL))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(if $(shell command -v go),$(GRPCURL))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -34,6 +35,9 @@ $(BUF):
 
 $(EVERYTHING): $(BUF)
 	npm install --prefix .tools --no-audit --no-fund @modelcontextprotocol/server-everything@2026.8.31
+
+$(TYPESCRIPT): | $(EVERYTHING)
+	npm install --prefix .tools --no-audit --no-fund @modelcontextprotocol/client@2.4.0
 
 $(PYTHON):
 	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-venv; }
@@ -77,7 +81,8 @@ proto:
 	$(BUF) format --diff --exit-code
 
 unit:
-	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" VMCP_TEST_PYTHON="$(CURDIR)/$(PYTHON)" \
+	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
+	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \
 	  cargo test --workspace --locked $(TEST_FEATURES)
 
 # Ratios, measured in one run; see docs/benchmarks.md.

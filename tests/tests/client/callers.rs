@@ -28,7 +28,7 @@ const DECIDED: Verdict = Verdict::Allowed { decided: true };
 #[tokio::test]
 async fn a_silent_limiter_is_left_alone_though_all_callers_give_up_before_the_client_would() {
     let limiter = FakeLimiter::start(Manner::Allow);
-    let gateway = gateway(impatient(&http(limiter.address)));
+    let gateway = gateway(impatient(&http(limiter.address())));
     eventually("connected", async || {
         (gateway.check(call()).await == DECIDED).then_some(())
     })
@@ -47,7 +47,7 @@ async fn a_silent_limiter_is_left_alone_though_all_callers_give_up_before_the_cl
 #[tokio::test]
 async fn callers_that_give_up_on_a_limiter_that_answers_say_nothing_against_it() {
     let limiter = FakeLimiter::start(Manner::Allow);
-    let gateway = gateway(impatient(&http(limiter.address)));
+    let gateway = gateway(impatient(&http(limiter.address())));
     eventually("connected", async || {
         (gateway.check(call()).await == DECIDED).then_some(())
     })
@@ -69,7 +69,7 @@ async fn callers_that_give_up_on_a_limiter_that_answers_say_nothing_against_it()
 #[tokio::test]
 async fn a_connection_that_breaks_under_many_peeks_is_one_failure() {
     let limiter = FakeLimiter::start(Manner::Allow);
-    let proxy = FaultProxy::start(limiter.address).await.expect("a proxy");
+    let proxy = FaultProxy::start(limiter.address()).await.expect("a proxy");
     let settings = config(&http(proxy.address()));
     let client = Client::new(ClientConfig {
         breaker: BreakerConfig {
@@ -114,7 +114,7 @@ impl Resolve for Careless {
 #[tokio::test]
 async fn a_resolver_that_panics_is_asked_again() {
     let limiter = FakeLimiter::start(Manner::Allow);
-    let resolver = Careless(limiter.address, AtomicU32::new(0));
+    let resolver = Careless(limiter.address(), AtomicU32::new(0));
     let client = Client::with_resolver(config("dns:///limiters.test:7070"), Arc::new(resolver));
     let gateway = FailOpen::new(client.expect("valid settings"), OnUnavailable::Allow);
     eventually("it is found after all", async || {

@@ -31,7 +31,6 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// Tool calls so far.
-    #[allow(dead_code, reason = "for tests")]
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }

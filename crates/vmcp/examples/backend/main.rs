@@ -1,10 +1,16 @@
 //! A small backend to put behind a vMCP: over streamable HTTP on the address that it is given, or,
-//! without one, on its standard input and output.
+//! without one, on its standard input and output. Over HTTP `GET /calls` says how many tool calls
+//! have reached it.
 
 mod counter;
 
-use std::{env, sync::Arc};
+use std::{
+    env,
+    io::{Write as _, stdout},
+    sync::Arc,
+};
 
+use axum::{Router, routing::get, serve::ListenerExt as _};
 use counter::Counter;
 use rmcp::{
     ServiceExt as _,
@@ -23,8 +29,17 @@ async fn main() -> anyhow::Result<()> {
     };
     let config = StreamableHttpServerConfig::default();
     let sessions = Arc::new(LocalSessionManager::default());
-    let service = StreamableHttpService::new(move || Ok(counter.clone()), sessions, config);
+    let served = counter.clone();
+    let service = StreamableHttpService::new(move || Ok(served.clone()), sessions, config);
+    let router = Router::new()
+        .route("/calls", get(async move || counter.calls().to_string()))
+        .fallback_service(service);
     let listener = tokio::net::TcpListener::bind(address).await?;
-    axum::serve(listener, axum::Router::new().fallback_service(service)).await?;
+    writeln!(stdout(), "http://{}/mcp", listener.local_addr()?)?;
+    // Answers are streams: without this each waits 40 ms for the acknowledgement of its head.
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
+    axum::serve(listener, router).await?;
     Ok(())
 }

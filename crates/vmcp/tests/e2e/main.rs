@@ -6,9 +6,5 @@ mod backend;
 mod backends;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
-mod issuer;
 mod metrics;
 mod replica;
-#[cfg(feature = "sdk")]
-mod sdk;
-mod shared;

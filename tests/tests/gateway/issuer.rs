@@ -6,24 +6,23 @@ use jsonwebtoken::{
     jwk::{Jwk, JwkSet},
 };
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{net::TcpListener, task::JoinSet};
 use toolgate_limit::{Clock as _, SystemClock};
 
 pub(crate) struct Issuer {
     pub(crate) url: String,
     key: EncodingKey,
-    _serve: AbortOnDropHandle<()>,
+    _serve: JoinSet<()>,
 }
 
 impl Issuer {
     pub(crate) async fn start() -> Self {
-        let pair = rcgen::KeyPair::generate().unwrap();
-        let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
-        let jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
+        let jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).expect("a key");
         let keys = JwkSet { keys: vec![jwk] };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
         let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
         let router = Router::new()
             .route(
@@ -31,11 +30,12 @@ impl Issuer {
                 get(async || Json(discovery)),
             )
             .route("/keys", get(async || Json(keys)));
-        let serve = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        let mut serve = JoinSet::new();
+        serve.spawn(async { axum::serve(listener, router).await.expect("served") });
         Self {
             url,
             key,
-            _serve: AbortOnDropHandle::new(serve),
+            _serve: serve,
         }
     }
 
@@ -43,6 +43,6 @@ impl Issuer {
     pub(crate) fn token(&self, subject: &str) -> String {
         let exp = SystemClock::new().now().as_micros() / 1_000_000 + 300;
         let claims = json!({"iss": self.url, "aud": "vmcp", "sub": subject, "exp": exp});
-        encode(&Header::new(Algorithm::ES256), &claims, &self.key).unwrap()
+        encode(&Header::new(Algorithm::ES256), &claims, &self.key).expect("signed")
     }
 }
