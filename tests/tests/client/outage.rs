@@ -87,7 +87,7 @@ async fn a_limiter_killed_in_mid_load_blocks_no_call_and_is_obeyed_after_its_res
 }
 
 #[tokio::test]
-async fn a_limiter_that_cannot_be_reached_is_waited_for_by_five_calls() {
+async fn a_limiter_that_cannot_be_reached_is_waited_for_by_few_calls() {
     let policies = PolicyFile::of_spec(SPEC).expect("a policy");
     let (_limiter, address) = start(&policies, &[]).await;
     let proxy = FaultProxy::start(address).await.expect("a proxy");
@@ -100,7 +100,10 @@ async fn a_limiter_that_cannot_be_reached_is_waited_for_by_five_calls() {
     for _ in 0..1_000 {
         assert_eq!(gateway.check(call_of("alice")).await, UNDECIDED);
     }
-    assert_eq!(late() - before, 5);
+    // Five, and those on a busy machine whose own timers are late, which are no failures. Without the
+    // breaker there would be fifty, until the connection is known to be dead.
+    let waited = late() - before;
+    assert!((5..=20).contains(&waited), "{waited} calls waited");
     proxy.inject(Fault::None);
     enforces(&gateway).await;
 }
