@@ -31,7 +31,15 @@ impl Stage {
         let redis = RedisServer::start_on(&clock).await.expect("Redis");
         let policies = PolicyFile::of_spec(spec).expect("a policy");
         let store = redis.url();
-        let arguments = ["--store", &store, "--store-timeout", "20s"];
+        // Denials are remembered on the limiter's own clock, which no test turns.
+        let arguments = [
+            "--store",
+            &store,
+            "--store-timeout",
+            "20s",
+            "--remember-denials",
+            "0s",
+        ];
         let limiter = Limiter::start(&policies.path(), arguments).await;
         let limiter = limiter.expect("a limiter");
         let (backend, issuer) = tokio::join!(Backend::start(), Issuer::start());
