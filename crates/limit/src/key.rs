@@ -33,6 +33,9 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
+/// What the key of a user with a name begins with.
+const USER: &str = "user:";
+
 /// An encoded part longer than this is replaced by its SHA-256, in bytes.
 const MAX_READABLE: usize = 200;
 
@@ -65,13 +68,16 @@ impl UserKey {
         let Some(subject) = identity.subject() else {
             return Self("anonymous".into());
         };
-        let mut part = String::with_capacity(subject.len() + 16);
-        if let Some(issuer) = identity.issuer() {
-            part.extend(utf8_percent_encode(issuer, ENCODED));
-            part.push('#');
+        let issuer = identity.issuer().unwrap_or_default();
+        let mut key = String::with_capacity(USER.len() + issuer.len() + 1 + subject.len());
+        key.push_str(USER);
+        if !issuer.is_empty() {
+            key.extend(utf8_percent_encode(issuer, ENCODED));
+            key.push('#');
         }
-        part.extend(utf8_percent_encode(subject, ENCODED));
-        Self(format!("user:{}", readable_or_hashed(part)).into())
+        key.extend(utf8_percent_encode(subject, ENCODED));
+        hash_if_long(&mut key, USER.len());
+        Self(key.into())
     }
 
     /// `anonymous`, or `user:` and the encoded issuer and subject.
@@ -85,19 +91,24 @@ pub(crate) fn field(operation: Option<&Operation>) -> Arc<str> {
     let Some(operation) = operation else {
         return "server".into();
     };
-    let name = utf8_percent_encode(operation.name(), ENCODED).to_string();
-    format!("{}:{}", operation.kind(), readable_or_hashed(name)).into()
+    let mut field = format!("{}:", operation.kind());
+    let name = field.len();
+    field.extend(utf8_percent_encode(operation.name(), ENCODED));
+    hash_if_long(&mut field, name);
+    field.into()
 }
 
-fn readable_or_hashed(part: String) -> String {
-    if part.len() <= MAX_READABLE {
-        return part;
+/// Replaces the part of `key` that begins at `part`, if it is long.
+fn hash_if_long(key: &mut String, part: usize) {
+    if key.len() - part <= MAX_READABLE {
+        return;
     }
-    let mut hashed = String::from("#sha256#");
-    for byte in Sha256::digest(part) {
-        write!(hashed, "{byte:02x}").unwrap_or_else(|_| unreachable!("a String takes all"));
+    let digest = Sha256::digest(&key[part..]);
+    key.truncate(part);
+    key.push_str("#sha256#");
+    for byte in digest {
+        write!(key, "{byte:02x}").unwrap_or_else(|_| unreachable!("a String takes all"));
     }
-    hashed
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::{
@@ -44,7 +45,7 @@ impl<C: Clock> MemoryStore<C> {
         let groups = Groups {
             max: max_groups,
             latest: Timestamp::default(),
-            stored: HashMap::new(),
+            stored: HashMap::default(),
             idle_queue: BinaryHeap::new(),
         };
         Self {
@@ -110,7 +111,7 @@ struct Groups {
     /// The latest time seen. Buckets stand at this time, not before, even when the clock steps
     /// back: a group that was forgotten as full must not be refilled for a span a second time.
     latest: Timestamp,
-    stored: HashMap<GroupKey, Stored>,
+    stored: HashMap<GroupKey, Stored, RandomState>,
     /// Groups by a time before which they cannot be full. Of the places that one group has here,
     /// the one counts that the group itself names.
     idle_queue: BinaryHeap<Reverse<IdleAt>>,

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::{Check, Group, Identity, Limit, Operation, Plan, Quota, Scope, ServerId, UserKey};
@@ -31,7 +32,7 @@ pub struct Policy {
     server: ServerId,
     mode: Mode,
     own: Limits,
-    operations: HashMap<Operation, Limits>,
+    operations: HashMap<Operation, Limits, RandomState>,
 }
 
 /// Why limits make no [`Policy`].
@@ -83,7 +84,7 @@ impl Policy {
         own: Quotas,
         operations: impl IntoIterator<Item = (Operation, Quotas)>,
     ) -> Result<Self, PolicyError> {
-        let mut limits = HashMap::new();
+        let mut limits = HashMap::default();
         for (operation, quotas) in operations {
             if quotas == Quotas::default() {
                 return Err(PolicyError::OperationWithoutLimit(operation));

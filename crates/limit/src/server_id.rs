@@ -49,7 +49,9 @@ impl FromStr for ServerId {
         check_length(text, 2 * Self::MAX_PART + 1)?;
         match text.split_once('/') {
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
-                Self::new(namespace, name)
+                check_subdomain(namespace)?;
+                check_subdomain(name)?;
+                Ok(Self(text.into()))
             }
             _ => Err(NameError::NotQualified(text.to_owned())),
         }

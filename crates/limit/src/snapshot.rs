@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
+
 use crate::{Policy, ServerId};
 
 /// One immutable generation of all policies.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     generation: u64,
-    policies: HashMap<ServerId, Arc<Policy>>,
+    policies: HashMap<ServerId, Arc<Policy>, RandomState>,
 }
 
 impl Snapshot {

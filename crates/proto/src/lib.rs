@@ -5,6 +5,7 @@
 //! that is wrong; domain values become messages by `From`. A limiter reads requests and writes
 //! replies, a client the other way round. There is no logic here.
 
+pub mod codec;
 mod from_domain;
 mod invalid;
 mod reply;

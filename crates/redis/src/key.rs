@@ -8,10 +8,11 @@ use toolgate_limit::{Group, ServerId};
 /// so one script may decide on them. A server id holds no brace, and what follows the tag cannot
 /// end it.
 pub(crate) fn key(server: &ServerId, group: &Group) -> String {
-    match group {
-        Group::Global => format!("tg:{{{server}}}:global"),
-        Group::User(user) => format!("tg:{{{server}}}:{}", user.as_str()),
-    }
+    let group = match group {
+        Group::Global => "global",
+        Group::User(user) => user.as_str(),
+    };
+    ["tg:{", server.as_str(), "}:", group].concat()
 }
 
 #[cfg(test)]
