@@ -143,7 +143,7 @@ impl Name<'_> {
 }
 
 /// Reads a `CheckResponse`. One that says neither allowed nor denied is no decision.
-fn outcome(mut message: &[u8]) -> Result<Result<Verdict, Code>, DecodeError> {
+fn outcome(mut message: &[u8]) -> Result<Result<Verdict, Code>, Unreadable> {
     let (mut verdict, mut decided) = (Verdict::default(), false);
     while let Some(field) = next(&mut message)? {
         match field {
@@ -164,7 +164,7 @@ fn outcome(mut message: &[u8]) -> Result<Result<Verdict, Code>, DecodeError> {
 }
 
 /// Of a `BucketStatus` what the admission bound needs.
-fn bucket_status(mut message: &[u8]) -> Result<Option<(Kind, Quota)>, DecodeError> {
+fn bucket_status(mut message: &[u8]) -> Result<Option<(Kind, Quota)>, Unreadable> {
     let (mut scope, mut of_operation, mut capacity, mut period) = (0, false, 0, 0_u64);
     while let Some(field) = next(&mut message)? {
         match field {
@@ -202,7 +202,7 @@ fn bucket_status(mut message: &[u8]) -> Result<Option<(Kind, Quota)>, DecodeErro
 }
 
 /// Reads a `CheckStreamResponse`.
-fn streamed(mut message: &[u8]) -> Result<Answer, DecodeError> {
+fn streamed(mut message: &[u8]) -> Result<Answer, Unreadable> {
     let mut answer = Answer {
         slot: 0,
         outcome: Err(Code::Internal), // an answer without a result
@@ -227,6 +227,15 @@ fn streamed(mut message: &[u8]) -> Result<Answer, DecodeError> {
     Ok(answer)
 }
 
+/// Why bytes are no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Field(#[from] DecodeError),
+    #[error("a field is longer than its message")]
+    CutShort,
+}
+
 /// One field of a message, by its tag.
 enum Field<'a> {
     Number(u32, u64),
@@ -235,7 +244,7 @@ enum Field<'a> {
 }
 
 /// The next field, or none at the end.
-fn next<'a>(message: &mut &'a [u8]) -> Result<Option<Field<'a>>, DecodeError> {
+fn next<'a>(message: &mut &'a [u8]) -> Result<Option<Field<'a>>, Unreadable> {
     if message.is_empty() {
         return Ok(None);
     }
@@ -245,16 +254,9 @@ fn next<'a>(message: &mut &'a [u8]) -> Result<Option<Field<'a>>, DecodeError> {
         WireType::LengthDelimited => {
             let length = encoding::decode_varint(message)?;
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let Some((bytes, rest)) = message.split_at_checked(length) else {
-                // The same error as that of a generated message.
-                return encoding::skip_field(
-                    WireType::LengthDelimited,
-                    tag,
-                    &mut &b"\x01"[..],
-                    DecodeContext::default(),
-                )
-                .map(|()| None);
-            };
+            let (bytes, rest) = message
+                .split_at_checked(length)
+                .ok_or(Unreadable::CutShort)?;
             *message = rest;
             Field::Bytes(tag, bytes)
         }
