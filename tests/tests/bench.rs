@@ -234,7 +234,7 @@ async fn a_limiter_that_goes_away_ends_no_run_and_is_counted() {
             "--users",
             "1",
             "--duration",
-            "3s",
+            "6s",
             "--warm-up",
             "0s",
         ];

@@ -137,6 +137,7 @@ async fn on_a_stream_an_outage_fails_checks_and_not_the_stream() {
             id,
             check: Some(of_user("alice")),
             timeout: None,
+            omit_buckets_if_allowed: false,
         };
         requests.send(check).await.expect("the stream goes on");
         let reply = replies
@@ -302,6 +303,7 @@ async fn under_overload_what_is_paid_is_answered() {
         id,
         check: Some(of_user(&format!("user-{id}"))),
         timeout: None,
+        omit_buckets_if_allowed: false,
     });
     let mut open = Vec::new();
     for requests in requests.collect::<Vec<_>>().chunks(1_000) {

@@ -22,6 +22,8 @@ use crate::{
 /// Asks the limiters at an [`Endpoint`](crate::Endpoint). Clones share their connections, which
 /// close with the last of them.
 ///
+/// An answer that allows shows no buckets; those that a gateway wants to see are had by a peek.
+///
 /// A check takes no longer than [`ClientConfig::timeout`], and is sent at most once: an error after
 /// that may mean that it was paid and its answer lost.
 #[derive(Clone, Debug)]

@@ -24,6 +24,9 @@ impl Outgoing {
         if left.is_zero() || !self.session.upgrade()?.leave(self.id) {
             return None;
         }
-        Some(CheckStreamRequest::new(self.id, self.check, left))
+        Some(CheckStreamRequest {
+            omit_buckets_if_allowed: true,
+            ..CheckStreamRequest::new(self.id, self.check, left)
+        })
     }
 }

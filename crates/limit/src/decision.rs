@@ -74,7 +74,9 @@ pub struct BucketStatus {
 pub struct Answer {
     /// Whether the call may run.
     pub decision: Decision,
-    /// One status for each bucket of the plan, in its order. None at all: nothing limits the call.
+    /// One status for each bucket of the plan, in its order. A denial that was remembered shows the
+    /// refusing bucket alone. None at all: nothing limits the call, or it was allowed by a remote
+    /// limiter that was not asked for them.
     pub buckets: Vec<BucketStatus>,
     /// The denial that a policy in shadow mode has kept back.
     pub shadowed: Option<Denial>,

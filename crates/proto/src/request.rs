@@ -45,6 +45,7 @@ impl pb::CheckStreamRequest {
             check: Some(check),
             // A timeout that no duration can hold is none.
             timeout: timeout.try_into().ok(),
+            omit_buckets_if_allowed: false,
         }
     }
 }

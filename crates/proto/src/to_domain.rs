@@ -164,6 +164,7 @@ mod tests {
                 seconds: -1,
                 nanos: 0,
             }),
+            omit_buckets_if_allowed: false,
         };
         assert_eq!(request.into_check().expect_err("negative").field, "timeout");
     }

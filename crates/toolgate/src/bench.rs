@@ -72,6 +72,8 @@ pub(crate) struct Load {
     pub(crate) cost: u32,
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
+    /// On streams, of answers that allow.
+    pub(crate) omit_buckets: bool,
     /// At least one.
     pub(crate) connections: u32,
     /// The most checks on their way on each connection; at least one.
@@ -201,6 +203,7 @@ impl Load {
                 user_prefix: (self.users > 0).then(|| self.user_prefix.clone()),
                 tool_prefix: (self.tools > 0).then(|| self.tool_prefix.clone()),
                 cost: self.cost,
+                omit_buckets: self.omit_buckets,
             }),
         }
     }

@@ -114,6 +114,7 @@ fn request(check: &Check) -> Vec<u8> {
         id: 7,
         check: Some(CheckRequest::from(check)),
         timeout: None,
+        omit_buckets_if_allowed: true,
     }
     .encode_to_vec()
 }

@@ -92,6 +92,7 @@ pub(crate) fn report(servers: &[Served], arguments: &[&str]) -> Value {
     let output = Command::new(toolgate().expect("it builds"))
         .args([
             "bench",
+            "--omit-buckets",
             "--output",
             "json",
             "--server",

@@ -203,6 +203,7 @@ impl<'a> Load<'a> {
                     id,
                     check: Some(check.clone()),
                     timeout: None,
+                    omit_buckets_if_allowed: false,
                 });
             for check in checks.by_ref().take(IN_FLIGHT) {
                 send.send(check).await.expect("the stream goes on");

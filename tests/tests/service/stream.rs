@@ -1,7 +1,7 @@
 //! Many checks over one stream.
 
 use futures::StreamExt as _;
-use toolgate_proto::pb::{CheckStreamRequest, check_stream_response::Result as Outcome};
+use toolgate_proto::pb::{CheckStreamRequest, Decision, check_stream_response::Result as Outcome};
 use toolgate_tests::{of_tool, of_user};
 
 use crate::{TWO_A_DAY, limiter};
@@ -14,6 +14,7 @@ async fn on_a_stream_a_wrong_check_fails_alone() {
         id,
         check,
         timeout: None,
+        omit_buckets_if_allowed: false,
     };
     let wrong = toolgate_proto::pb::CheckRequest::default();
     let requests = [
@@ -59,6 +60,7 @@ async fn on_a_stream_a_message_that_is_too_large_costs_no_other_check() {
         id,
         check: Some(check),
         timeout: None,
+        omit_buckets_if_allowed: false,
     };
     let mut requests: Vec<_> = (0..100).map(|id| check(id, of_user("alice"))).collect();
     requests.push(check(100, of_tool("alice", &"x".repeat(70_000))));
@@ -79,4 +81,29 @@ async fn on_a_stream_a_message_that_is_too_large_costs_no_other_check() {
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(refused[0].0, 100);
     assert!(refused[0].1.starts_with("check.tool: "), "{refused:?}");
+}
+
+#[tokio::test]
+async fn buckets_are_left_out_where_they_are_not_wanted_but_never_of_a_denial() {
+    let limiter = limiter(TWO_A_DAY).await;
+    let mut client = limiter.client().await.expect("a connection");
+    let requests = (0..3).map(|id| CheckStreamRequest {
+        id,
+        check: Some(of_user("alice")),
+        timeout: None,
+        omit_buckets_if_allowed: id != 0,
+    });
+    let replies = client.check_stream(futures::stream::iter(requests)).await;
+    let replies: Vec<_> = replies.expect("a stream").into_inner().collect().await;
+    let mut buckets: Vec<_> = replies
+        .into_iter()
+        .map(|reply| reply.expect("the stream goes on"))
+        .map(|reply| match reply.result {
+            Some(Outcome::Response(answer)) => (reply.id, answer.decision(), answer.buckets.len()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    buckets.sort_unstable_by_key(|(id, ..)| *id);
+    let (allowed, denied) = (Decision::Allowed, Decision::Denied);
+    assert_eq!(buckets, [(0, allowed, 1), (1, allowed, 0), (2, denied, 1)]);
 }

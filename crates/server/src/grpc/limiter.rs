@@ -96,6 +96,7 @@ async fn decide(
     limiter: &dyn Limiter,
     request: CheckStreamRequest,
 ) -> Result<CheckResponse, Status> {
+    let omit_buckets = request.omit_buckets_if_allowed;
     let (check, patience) = request.into_check().map_err(status::invalid)?;
     let answer = match patience {
         None => limiter.check(check).await,
@@ -103,5 +104,9 @@ async fn decide(
             .await
             .map_err(|_| status::too_late())?,
     };
-    Ok(answer.map_err(|error| status::undecided(&error))?.into())
+    let mut answer = answer.map_err(|error| status::undecided(&error))?;
+    if omit_buckets && answer.decision.is_allowed() {
+        answer.buckets.clear();
+    }
+    Ok(answer.into())
 }

@@ -56,6 +56,8 @@ pub(crate) struct Template {
     pub(crate) tool_prefix: Option<String>,
     /// In tokens.
     pub(crate) cost: u32,
+    /// Of answers on a stream that allow.
+    pub(crate) omit_buckets: bool,
 }
 
 /// What came back for one check.
@@ -320,6 +322,9 @@ fn write_request(template: &Template, mode: Mode, flight: Flight, buf: &mut impl
         encoding::encode_varint(template.len(flight.key), buf);
     }
     template.write(flight.key, buf);
+    if mode == Mode::Stream && template.omit_buckets {
+        encoding::bool::encode(4, &true, buf);
+    }
 }
 
 impl Decoder for ToolgateCodec {

@@ -65,6 +65,10 @@ pub(crate) struct Bench {
     /// How to ask
     #[arg(long, value_enum, default_value_t = Mode::Stream)]
     mode: Mode,
+    /// Ask for no buckets with answers that allow, as gateways do; nothing can then be held against
+    /// its bound
+    #[arg(long)]
+    omit_buckets: bool,
     /// How many connections
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
@@ -122,6 +126,7 @@ impl Bench {
             cost: self.cost,
             seed: self.seed,
             mode: self.mode,
+            omit_buckets: self.omit_buckets,
             connections: self.connections,
             in_flight: self.in_flight.unwrap_or(in_flight),
             rate: self.rate.and_then(NonZeroU64::new),

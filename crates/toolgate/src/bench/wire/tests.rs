@@ -18,6 +18,7 @@ fn template(prefixes: bool) -> Template {
         user_prefix: prefixes.then(|| "user-".to_owned()),
         tool_prefix: prefixes.then(|| "tool-".to_owned()),
         cost: 300,
+        omit_buckets: prefixes,
     }
 }
 
@@ -50,6 +51,7 @@ fn a_request_is_the_generated_one() {
         assert_eq!(streamed.id, u64::from(number));
         assert_eq!(streamed.check, Some(request));
         assert_eq!(streamed.timeout, None);
+        assert!(streamed.omit_buckets_if_allowed);
     }
 }
 
