@@ -13,10 +13,12 @@ use std::{
     collections::{BinaryHeap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
+use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
@@ -45,7 +47,8 @@ impl<C: Clock> MemoryStore<C> {
         let groups = Groups {
             max: max_groups,
             latest: Timestamp::default(),
-            stored: HashMap::default(),
+            place_of: HashMap::default(),
+            stored: Slab::new(),
             idle_queue: BinaryHeap::new(),
         };
         Self {
@@ -84,8 +87,8 @@ impl<C: Clock> BucketStore for MemoryStore<C> {
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
         let mut groups = self.lock();
         let now = groups.observe(self.clock.now());
-        let (buckets, _) = groups.load(&plan);
-        Ok(decision::peek(&plan, &buckets, now))
+        let loaded = groups.load(&plan);
+        Ok(decision::peek(&plan, &loaded.buckets, now))
     }
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
@@ -104,6 +107,9 @@ const IDLE_PER_CHECK: usize = 8;
 /// The same for a check that needs room: more, but not so many that others wait for it.
 const IDLE_FOR_ROOM: usize = 256;
 
+/// A group is not looked at again sooner: all of its buckets are, which may be many.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 type GroupKey = (ServerId, Group);
 
 struct Groups {
@@ -111,16 +117,28 @@ struct Groups {
     /// The latest time seen. Buckets stand at this time, not before, even when the clock steps
     /// back: a group that was forgotten as full must not be refilled for a span a second time.
     latest: Timestamp,
-    stored: HashMap<GroupKey, Stored, RandomState>,
-    /// Groups by a time before which they cannot be full. Of the places that one group has here,
+    place_of: HashMap<GroupKey, usize, RandomState>,
+    stored: Slab<Stored>,
+    /// Groups by a time before which they cannot be full. Of those times that one group has here,
     /// the one counts that the group itself names.
-    idle_queue: BinaryHeap<Reverse<IdleAt>>,
+    idle_queue: BinaryHeap<Reverse<(Timestamp, usize)>>,
 }
 
-/// One group of buckets, and its place in the queue.
+/// One group of buckets, and its time in the queue.
 struct Stored {
+    key: GroupKey,
+    /// By field.
     buckets: SmallVec<[(Arc<Limit>, Bucket); 1]>,
     queued_for: Timestamp,
+}
+
+/// The buckets of a plan, as they are before its check.
+struct Loaded {
+    /// Where each of the plan's groups lies.
+    places: SmallVec<[Option<usize>; 2]>,
+    buckets: SmallVec<[Bucket; 4]>,
+    /// Whether any was kept under another quota.
+    quota_changed: bool,
 }
 
 impl Groups {
@@ -130,116 +148,166 @@ impl Groups {
     }
 
     fn take(&mut self, plan: &Plan, now: Timestamp) -> Result<Answer, StoreError> {
-        let (mut buckets, quota_changed) = self.load(plan);
-        let answer = decision::take(plan, &mut buckets, now);
+        let mut loaded = self.load(plan);
+        let answer = decision::take(plan, &mut loaded.buckets, now);
         // A bucket under a new quota is kept even if it pays nothing: from now on it fills at the
         // new rate.
-        if answer.decision.is_allowed() || quota_changed {
-            self.make_room(plan)?;
-            self.save(plan, &buckets);
+        if answer.decision.is_allowed() || loaded.quota_changed {
+            if loaded.places.contains(&None) {
+                loaded.places = self.make_room(plan)?;
+            }
+            self.save(plan, &loaded);
         }
         Ok(answer)
     }
 
-    /// The buckets of `plan`, and whether any was kept under another quota. Those never seen are
-    /// full.
-    fn load(&self, plan: &Plan) -> (SmallVec<[Bucket; 4]>, bool) {
-        let mut loaded = SmallVec::new();
-        let mut quota_changed = false;
-        for planned in plan.groups() {
-            let stored = self.stored.get(&key(plan, &planned.group));
-            let stored = stored.map_or(&[][..], |stored| &stored.buckets);
+    /// Buckets that were never seen are full.
+    fn load(&self, plan: &Plan) -> Loaded {
+        let mut loaded = Loaded {
+            places: self.places(plan),
+            buckets: SmallVec::new(),
+            quota_changed: false,
+        };
+        for (planned, place) in plan.groups().iter().zip(&loaded.places) {
+            let stored = place.and_then(|place| self.stored.get(place));
             for limit in &planned.limits {
-                let kept = stored.iter().find(|(of, _)| of.field() == limit.field());
-                loaded.push(match kept {
+                let kept = stored.and_then(|stored| stored.bucket(limit));
+                loaded.buckets.push(match kept {
                     None => Bucket::full(limit.quota(), self.latest),
-                    Some((_, bucket)) => {
-                        quota_changed |= bucket.quota() != limit.quota();
+                    Some(bucket) => {
+                        loaded.quota_changed |= bucket.quota() != limit.quota();
                         bucket.at(limit.quota(), self.latest)
                     }
                 });
             }
         }
-        (loaded, quota_changed)
+        loaded
     }
 
-    fn save(&mut self, plan: &Plan, buckets: &[Bucket]) {
-        let mut buckets = buckets.iter();
-        for planned in plan.groups() {
-            let key = key(plan, &planned.group);
-            let stored = self.stored.entry(key.clone()).or_insert_with(|| Stored {
-                buckets: SmallVec::new(),
-                queued_for: Timestamp::MAX,
-            });
-            for (limit, bucket) in planned.limits.iter().zip(&mut buckets) {
-                let mut kept = stored.buckets.iter_mut();
-                match kept.find(|(of, _)| of.field() == limit.field()) {
-                    Some((_, kept)) => *kept = *bucket,
-                    None => stored.buckets.push((Arc::clone(limit), *bucket)),
-                }
-            }
-            stored.queue(key, self.latest, &mut self.idle_queue);
-        }
+    fn places(&self, plan: &Plan) -> SmallVec<[Option<usize>; 2]> {
+        let place = |planned: &PlannedGroup| self.place_of.get(&key(plan, planned)).copied();
+        plan.groups().iter().map(place).collect()
     }
 
-    /// Makes sure that the groups of `plan` can be kept.
-    fn make_room(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        let is_new =
-            |planned: &&PlannedGroup| !self.stored.contains_key(&key(plan, &planned.group));
-        let new = plan.groups().iter().filter(is_new).count();
-        if self.stored.len() + new > self.max {
+    /// Keeps the groups of `plan`, which then have places.
+    fn make_room(&mut self, plan: &Plan) -> Result<SmallVec<[Option<usize>; 2]>, StoreError> {
+        let new = |places: &[Option<usize>]| places.iter().filter(|place| place.is_none()).count();
+        if self.stored.len() + new(&self.places(plan)) > self.max {
             self.forget_idle(IDLE_FOR_ROOM);
         }
-        if new > 0 && self.stored.len() + new > self.max {
+        let mut places = self.places(plan);
+        if self.stored.len() + new(&places) > self.max {
             return Err(StoreError::Full { max: self.max });
         }
-        Ok(())
+        for (planned, place) in plan.groups().iter().zip(&mut places) {
+            place.get_or_insert_with(|| self.stored.insert(Stored::new(key(plan, planned))));
+            if let Some(place) = place {
+                self.place_of.insert(key(plan, planned), *place);
+            }
+        }
+        Ok(places)
+    }
+
+    fn save(&mut self, plan: &Plan, loaded: &Loaded) {
+        let mut buckets = loaded.buckets.iter();
+        for (planned, place) in plan.groups().iter().zip(&loaded.places) {
+            let stored = place.and_then(|place| Some((place, self.stored.get_mut(place)?)));
+            let Some((place, stored)) = stored else {
+                continue;
+            };
+            for (limit, bucket) in planned.limits.iter().zip(&mut buckets) {
+                stored.keep(limit, *bucket);
+            }
+            // Whoever takes makes it later, so a time in the queue still holds.
+            if stored.queued_for == Timestamp::MAX || loaded.quota_changed {
+                stored.queue(place, self.latest, &mut self.idle_queue);
+            }
+        }
     }
 
     /// Forgets groups that are full again, looking at no more than `at_most` places in the queue.
     fn forget_idle(&mut self, at_most: usize) {
         for _ in 0..at_most {
             let due = self.idle_queue.peek();
-            if due.is_none_or(|Reverse(due)| due.time > self.latest) {
-                return;
-            }
-            let Some(Reverse(IdleAt { time, key })) = self.idle_queue.pop() else {
+            let Some(&Reverse((time, place))) = due.filter(|due| due.0.0 <= self.latest) else {
                 return;
             };
-            let Some(stored) = self.stored.get_mut(&key) else {
+            self.idle_queue.pop();
+            let Some(stored) = self.stored.get_mut(place) else {
                 continue;
             };
             if stored.queued_for != time {
-                continue; // another place in the queue counts
+                continue; // another time in the queue counts, or another group has the place
             }
             if stored.full_at(self.latest) <= self.latest {
-                self.stored.remove(&key);
+                self.forget(place);
             } else {
                 stored.queued_for = Timestamp::MAX;
-                stored.queue(key, self.latest, &mut self.idle_queue);
+                stored.queue(place, self.latest, &mut self.idle_queue);
             }
         }
     }
 
+    fn forget(&mut self, place: usize) {
+        let forgotten = self.stored.remove(place);
+        self.place_of.remove(&forgotten.key);
+    }
+
     fn reset(&mut self, plan: &Plan) {
-        for planned in plan.groups() {
-            let key = key(plan, &planned.group);
-            if let Some(stored) = self.stored.get_mut(&key) {
-                let meant = |of: &Limit| planned.limits.iter().any(|l| l.field() == of.field());
-                stored.buckets.retain(|(of, _)| !meant(of));
-                stored.queue(key, self.latest, &mut self.idle_queue);
+        for (planned, place) in plan.groups().iter().zip(self.places(plan)) {
+            let stored = place.and_then(|place| Some((place, self.stored.get_mut(place)?)));
+            let Some((place, stored)) = stored else {
+                continue;
+            };
+            let meant = |of: &Limit| planned.limits.iter().any(|l| l.field() == of.field());
+            stored.buckets.retain(|(of, _)| !meant(of));
+            if stored.buckets.is_empty() {
+                self.forget(place);
+            } else {
+                stored.queue(place, self.latest, &mut self.idle_queue);
             }
         }
     }
 }
 
 impl Stored {
-    /// Takes a place in the queue if the group may be full before the place that it has.
-    fn queue(&mut self, key: GroupKey, now: Timestamp, queue: &mut BinaryHeap<Reverse<IdleAt>>) {
-        let time = self.full_at(now);
+    fn new(key: GroupKey) -> Self {
+        Self {
+            key,
+            buckets: SmallVec::new(),
+            queued_for: Timestamp::MAX,
+        }
+    }
+
+    fn bucket(&self, limit: &Limit) -> Option<Bucket> {
+        self.find(limit).ok().map(|found| self.buckets[found].1)
+    }
+
+    /// Where the bucket of `limit` is, or should be.
+    fn find(&self, limit: &Limit) -> Result<usize, usize> {
+        let field = limit.field();
+        self.buckets
+            .binary_search_by(|(of, _)| of.field().cmp(field))
+    }
+
+    fn keep(&mut self, limit: &Arc<Limit>, bucket: Bucket) {
+        match self.find(limit) {
+            Ok(found) => self.buckets[found].1 = bucket,
+            Err(place) => self.buckets.insert(place, (Arc::clone(limit), bucket)),
+        }
+    }
+
+    /// Takes a place in the queue if the group may be full before the time that it has there.
+    fn queue(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        queue: &mut BinaryHeap<Reverse<(Timestamp, usize)>>,
+    ) {
+        let time = self.full_at(now).max(now + LOOK_INTERVAL);
         if time < self.queued_for {
             self.queued_for = time;
-            queue.push(Reverse(IdleAt { time, key }));
+            queue.push(Reverse((time, place)));
         }
     }
 
@@ -253,35 +321,9 @@ impl Stored {
     }
 }
 
-fn key(plan: &Plan, group: &Group) -> GroupKey {
-    (plan.server().clone(), group.clone())
+fn key(plan: &Plan, planned: &PlannedGroup) -> GroupKey {
+    (plan.server().clone(), planned.group.clone())
 }
-
-/// A place in the queue of groups to forget.
-struct IdleAt {
-    time: Timestamp,
-    key: GroupKey,
-}
-
-impl Ord for IdleAt {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.time.cmp(&other.time)
-    }
-}
-
-impl PartialOrd for IdleAt {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for IdleAt {
-    fn eq(&self, other: &Self) -> bool {
-        self.time == other.time
-    }
-}
-
-impl Eq for IdleAt {}
 
 #[cfg(test)]
 mod tests;
