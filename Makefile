@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto bench performance deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto performance deny clean
 
 CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
@@ -84,10 +84,6 @@ unit:
 	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
 	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \
 	  cargo test --workspace --locked $(TEST_FEATURES)
-
-# Ratios, measured in one run; see docs/benchmarks.md.
-bench:
-	cargo bench -p toolgate-tests --bench ratios --locked
 
 # What a check costs; see docs/performance.md. SECTIONS chooses, for example `make performance SECTIONS="stream --quick"`.
 performance:
