@@ -3,7 +3,7 @@
 //! Only what a caller cannot choose counts: a signed token, or that nobody is asked. A header that
 //! names a user and the `clientInfo` of MCP are chosen by the caller, and are never looked at.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
@@ -35,7 +35,7 @@ pub enum Unauthorized {
     Invalid(String),
     /// The issuer's keys could not be had, so that no token can be checked.
     #[error("tokens cannot be checked at this time")]
-    Unavailable(#[source] KeysError),
+    Unavailable(#[source] Arc<KeysError>),
 }
 
 /// Asks nobody: every caller is the one subject `anonymous`, and shares its buckets with all.

@@ -17,8 +17,8 @@ pub(super) fn unauthorized(error: &Unauthorized) -> Response {
                 quotable(reason)
             )
         }
-        Unauthorized::Unavailable(source) => {
-            tracing::warn!(error = %source, "callers cannot be identified");
+        // Who fetches the keys logs why they cannot be had, not each caller who comes.
+        Unauthorized::Unavailable(_) => {
             return (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response();
         }
     };

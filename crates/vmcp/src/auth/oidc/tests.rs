@@ -1,24 +1,71 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use axum::{Json, Router, http::header::AUTHORIZATION, routing::get};
-use jsonwebtoken::{EncodingKey, encode, jwk::JwkSet};
+use axum::{
+    Router,
+    http::{StatusCode, header::AUTHORIZATION},
+    routing::get,
+};
+use jsonwebtoken::{EncodingKey, encode, jwk::Jwk};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::RwLock};
 use toolgate_limit::{Clock, SystemClock};
 
 use super::*;
 
+mod key_sets;
+mod outages;
+
 /// An issuer on a free port, whose keys can be changed.
 struct Issuer {
     url: String,
-    keys: Arc<Mutex<JwkSet>>,
-    fetches: Arc<AtomicUsize>,
+    served: Arc<Served>,
+}
+
+#[derive(Default)]
+struct Served {
+    /// The document of the keys.
+    keys: Mutex<String>,
+    /// How often each document was asked for.
+    discoveries: AtomicUsize,
+    fetches: AtomicUsize,
+    is_down: AtomicBool,
+    /// Who holds one keeps the answer back.
+    before_discovery: Arc<RwLock<()>>,
+    before_keys: Arc<RwLock<()>>,
+}
+
+impl Served {
+    async fn discovery(&self, document: String) -> (StatusCode, String) {
+        self.discoveries.fetch_add(1, Ordering::SeqCst);
+        let _pass = self.before_discovery.read().await;
+        self.answer(document)
+    }
+
+    async fn keys(&self) -> (StatusCode, String) {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        let _pass = self.before_keys.read().await;
+        self.answer(self.keys.lock().unwrap().clone())
+    }
+
+    fn answer(&self, document: String) -> (StatusCode, String) {
+        if self.is_down.load(Ordering::SeqCst) {
+            return (StatusCode::SERVICE_UNAVAILABLE, String::new());
+        }
+        (StatusCode::OK, document)
+    }
+
+    /// Returns when `count` is `expected`.
+    async fn until(count: &AtomicUsize, expected: usize) {
+        while count.load(Ordering::SeqCst) < expected {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 struct Key {
@@ -50,23 +97,32 @@ impl Issuer {
     async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let keys = Arc::new(Mutex::new(set(keys)));
-        let fetches = Arc::new(AtomicUsize::new(0));
-        let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
-        let (served, counted) = (Arc::clone(&keys), Arc::clone(&fetches));
-        let answer = move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let keys = served.lock().unwrap().clone();
-            async { Json(keys) }
-        };
+        let served = Arc::new(Served::default());
+        let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")}).to_string();
+        let (first, second) = (Arc::clone(&served), Arc::clone(&served));
         let router = Router::new()
             .route(
                 "/.well-known/openid-configuration",
-                get(async || Json(discovery)),
+                get(async move || first.discovery(discovery).await),
             )
-            .route("/keys", get(answer));
+            .route("/keys", get(async move || second.keys().await));
         tokio::spawn(async { axum::serve(listener, router).await });
-        Self { url, keys, fetches }
+        let issuer = Self { url, served };
+        issuer.publish(keys);
+        issuer
+    }
+
+    fn publish(&self, keys: &[&Key]) {
+        let keys: Vec<_> = keys.iter().map(|key| json!(key.jwk())).collect();
+        self.publish_document(&json!({"keys": keys}).to_string());
+    }
+
+    fn publish_document(&self, document: &str) {
+        document.clone_into(&mut self.served.keys.lock().unwrap());
+    }
+
+    fn fetches(&self) -> usize {
+        self.served.fetches.load(Ordering::SeqCst)
     }
 
     fn oidc(&self) -> Oidc {
@@ -74,16 +130,10 @@ impl Issuer {
     }
 
     fn oidc_that_fetches_again_after(&self, min_interval: Duration) -> Oidc {
-        let keys = KeysSettings {
+        oidc_with(KeysSettings {
             min_interval,
             ..KeysSettings::of(&self.url)
-        };
-        Oidc::new(OidcSettings {
-            keys,
-            audience: "vmcp".to_owned(),
-            leeway: Duration::from_secs(30),
         })
-        .unwrap()
     }
 
     fn claims(&self) -> Value {
@@ -98,10 +148,16 @@ impl Issuer {
     }
 }
 
-fn set(keys: &[&Key]) -> JwkSet {
-    JwkSet {
-        keys: keys.iter().map(|key| key.jwk()).collect(),
+fn settings(keys: KeysSettings) -> OidcSettings {
+    OidcSettings {
+        keys,
+        audience: "vmcp".to_owned(),
+        leeway: Duration::from_secs(30),
     }
+}
+
+fn oidc_with(keys: KeysSettings) -> Oidc {
+    Oidc::new(settings(keys)).unwrap()
 }
 
 fn now() -> u64 {
@@ -133,7 +189,7 @@ async fn a_good_token_is_an_identity_of_its_issuer() {
     assert_eq!(identity.groups(), ["g"]);
 
     ask(&oidc, &key.sign(&issuer.claims())).await.unwrap();
-    assert_eq!(issuer.fetches.load(Ordering::SeqCst), 1);
+    assert_eq!(issuer.fetches(), 1);
 }
 
 #[tokio::test]
@@ -199,7 +255,7 @@ async fn an_unsigned_or_symmetric_token_is_refused_without_a_look_at_the_keys() 
     for token in [none.as_str(), symmetric.as_str(), "", "a.b.c", "abc"] {
         reason(&oidc, token).await;
     }
-    assert_eq!(issuer.fetches.load(Ordering::SeqCst), 0);
+    assert_eq!(issuer.fetches(), 0);
 }
 
 #[tokio::test]
@@ -220,16 +276,16 @@ async fn a_rotated_key_is_found_but_nonsense_does_not_hammer_the_issuer() {
     let oidc = issuer.oidc_that_fetches_again_after(Duration::ZERO);
     ask(&oidc, &old.sign(&issuer.claims())).await.unwrap();
 
-    *issuer.keys.lock().unwrap() = set(&[&new]);
+    issuer.publish(&[&new]);
     ask(&oidc, &new.sign(&issuer.claims())).await.unwrap();
     reason(&oidc, &old.sign(&issuer.claims())).await;
 
     let patient = issuer.oidc();
-    let before = issuer.fetches.load(Ordering::SeqCst);
+    let before = issuer.fetches();
     for _ in 0..50 {
         reason(&patient, &old.sign(&issuer.claims())).await;
     }
-    assert_eq!(issuer.fetches.load(Ordering::SeqCst) - before, 1);
+    assert_eq!(issuer.fetches() - before, 1);
 }
 
 #[tokio::test]
@@ -240,12 +296,7 @@ async fn without_keys_nobody_is_let_in() {
         jwks_url: Some("http://127.0.0.1:1/keys".to_owned()),
         ..KeysSettings::of(&issuer.url)
     };
-    let oidc = Oidc::new(OidcSettings {
-        keys: nowhere,
-        audience: "vmcp".to_owned(),
-        leeway: Duration::ZERO,
-    })
-    .unwrap();
+    let oidc = oidc_with(nowhere);
     for _ in 0..2 {
         let error = ask(&oidc, &key.sign(&issuer.claims())).await.unwrap_err();
         assert!(matches!(error, Unauthorized::Unavailable(_)), "{error:?}");

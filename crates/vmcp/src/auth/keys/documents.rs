@@ -1,0 +1,55 @@
+//! The documents of an issuer: which keys it has, and where they are.
+
+use reqwest::Client;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{KeySet, KeysError, KeysSettings};
+
+/// The longest document that is read, in bytes. Real ones have some thousand.
+const MAX_BYTES: usize = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+pub(super) async fn fetch(client: &Client, settings: &KeysSettings) -> Result<KeySet, KeysError> {
+    if let Some(url) = &settings.jwks_url {
+        return get(client, url).await;
+    }
+    // OpenID Connect Discovery 1.0, section 4: a trailing slash of the issuer goes.
+    let base = settings.issuer.trim_end_matches('/');
+    let url = format!("{base}/.well-known/openid-configuration");
+    let discovery: Discovery = get(client, &url).await?;
+    if discovery.issuer != settings.issuer {
+        let found = discovery.issuer;
+        return Err(KeysError::OtherIssuer { url, found });
+    }
+    get(client, &discovery.jwks_uri).await
+}
+
+async fn get<T: DeserializeOwned>(client: &Client, url: &str) -> Result<T, KeysError> {
+    let failed = |source: reqwest::Error| KeysError::Fetch {
+        url: url.to_owned(),
+        source: source.without_url(),
+    };
+    let answer = client.get(url).send().await;
+    let mut answer = answer
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(failed)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(KeysError::TooLong {
+                url: url.to_owned(),
+                max: MAX_BYTES,
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|source| KeysError::Read {
+        url: url.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,189 @@
+//! An issuer that is slow, down, or sends too much.
+
+use std::io;
+
+use tokio::{sync::mpsc, task::spawn_blocking, time::Instant};
+use tracing::subscriber::NoSubscriber;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::*;
+
+/// A token of a key that nobody has.
+fn junk(issuer: &Issuer) -> String {
+    Key::new("nobody's").sign(&issuer.claims())
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_in_the_middle_of_a_fetch_takes_it_from_nobody() {
+    // A client with junk that hung up at once kept everybody out: with it went the fetch, and the
+    // next was ten seconds away.
+    let key = Key::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let oidc = Arc::new(issuer.oidc());
+    let held = Arc::clone(&issuer.served.before_keys).write_owned().await;
+    for _ in 0..3 {
+        let (oidc, token) = (Arc::clone(&oidc), junk(&issuer));
+        let caller = tokio::spawn(async move { ask(&oidc, &token).await });
+        Served::until(&issuer.served.fetches, 1).await;
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+    }
+    let token = key.sign(&issuer.claims());
+    let valid = tokio::spawn(async move { ask(&oidc, &token).await });
+    tokio::task::yield_now().await;
+    drop(held);
+    assert_eq!(valid.await.unwrap().unwrap().subject(), Some("alice"));
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn callers_who_come_together_share_one_fetch() {
+    let key = Key::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let oidc = issuer.oidc();
+    let token = key.sign(&issuer.claims());
+    let callers = (0..20).map(|_| ask(&oidc, &token));
+    for answer in futures::future::join_all(callers).await {
+        answer.unwrap();
+    }
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn old_keys_serve_while_the_issuer_is_down_and_go_when_it_withdraws_them() {
+    let (old, new) = (Key::new("k1"), Key::new("k2"));
+    let issuer = Issuer::start(&[&old]).await;
+    let oidc = oidc_with(KeysSettings {
+        max_age: Duration::ZERO,
+        min_interval: Duration::ZERO,
+        ..KeysSettings::of(&issuer.url)
+    });
+    let token = old.sign(&issuer.claims());
+    ask(&oidc, &token).await.unwrap();
+    issuer.served.is_down.store(true, Ordering::SeqCst);
+    ask(&oidc, &token).await.unwrap();
+    issuer.served.is_down.store(false, Ordering::SeqCst);
+    issuer.publish(&[&new]);
+    reason(&oidc, &token).await;
+}
+
+#[tokio::test]
+async fn a_fetch_has_one_deadline_for_all_its_documents() {
+    let key = Key::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let oidc = issuer.oidc();
+    let discovery = Arc::clone(&issuer.served.before_discovery);
+    let discovery = discovery.write_owned().await;
+    let _keys = issuer.served.before_keys.write().await;
+    // Time stands still as long as a blocking task runs, and moves only as it is told.
+    let (release, mut released) = mpsc::channel::<()>(1);
+    let blocked = spawn_blocking(move || released.blocking_recv());
+    tokio::time::pause();
+    let began = Instant::now();
+
+    let token = key.sign(&issuer.claims());
+    let caller = tokio::spawn(async move { ask(&oidc, &token).await });
+    Served::until(&issuer.served.discoveries, 1).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    drop(discovery);
+    Served::until(&issuer.served.fetches, 1).await;
+    drop(release);
+    blocked.await.unwrap();
+
+    let error = caller.await.unwrap().unwrap_err();
+    assert!(matches!(error, Unauthorized::Unavailable(_)), "{error:?}");
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(5_500), "{took:?}");
+}
+
+#[tokio::test]
+async fn of_a_document_no_more_than_a_mebibyte_is_read() {
+    let key = Key::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let document = issuer.served.keys.lock().unwrap().clone();
+    for (padding, is_read) in [(1_000_000, true), (1_100_000, false)] {
+        issuer.publish_document(&format!("{}{document}", " ".repeat(padding)));
+        match ask(&issuer.oidc(), &key.sign(&issuer.claims())).await {
+            Ok(_) => assert!(is_read, "{padding}"),
+            Err(Unauthorized::Unavailable(error)) => {
+                assert!(!is_read, "{error}");
+                assert!(error.to_string().contains("longer than 1048576 bytes"));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_logged_once_when_it_begins_with_its_cause_and_once_when_it_ends() {
+    let key = Key::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let (log, token) = (Log::default(), key.sign(&issuer.claims()));
+    let _captured = log.capture();
+    let lines = |part: &str| log.text().lines().filter(|l| l.contains(part)).count();
+
+    let unreachable = oidc_with(KeysSettings {
+        jwks_url: Some("http://127.0.0.1:1/keys".to_owned()),
+        min_interval: Duration::ZERO,
+        ..KeysSettings::of(&issuer.url)
+    });
+    for _ in 0..50 {
+        ask(&unreachable, &token).await.unwrap_err();
+    }
+    assert_eq!(lines("WARN"), 1, "{}", log.text());
+    assert!(log.text().contains("Connection refused"), "{}", log.text());
+
+    let oidc = issuer.oidc_that_fetches_again_after(Duration::ZERO);
+    issuer.served.is_down.store(true, Ordering::SeqCst);
+    for _ in 0..50 {
+        ask(&oidc, &token).await.unwrap_err();
+    }
+    assert_eq!(lines("WARN"), 2, "{}", log.text());
+    assert!(log.text().contains("503"), "{}", log.text());
+    issuer.served.is_down.store(false, Ordering::SeqCst);
+    for _ in 0..50 {
+        ask(&oidc, &token).await.unwrap();
+        reason(&oidc, &junk(&issuer)).await;
+    }
+    assert_eq!(lines("WARN"), 2, "{}", log.text());
+    assert_eq!(lines("can be had again"), 1, "{}", log.text());
+}
+
+/// What this thread logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn capture(&self) -> impl Sized {
+        // With one subscriber alone, a line that another test's thread comes by first is off for
+        // this thread too.
+        let second = tracing::Dispatch::new(NoSubscriber::default());
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(self.clone())
+            .with_ansi(false)
+            .finish();
+        (second, tracing::subscriber::set_default(subscriber))
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
