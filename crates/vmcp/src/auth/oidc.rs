@@ -13,6 +13,7 @@ use jsonwebtoken::{
     errors::{Error, ErrorKind},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use toolgate_limit::Identity;
 
 use super::{Authenticator, KeysError, KeysSettings, Unauthorized, bearer, keys::Keys};
@@ -50,11 +51,13 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
+/// Anything goes here, for a refusal should say what is wrong.
 #[derive(Deserialize)]
 struct Claims {
-    sub: String,
     #[serde(default)]
-    groups: Vec<String>,
+    sub: Value,
+    #[serde(default)]
+    groups: Value,
 }
 
 impl Oidc {
@@ -76,11 +79,13 @@ impl Oidc {
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         validation.validate_nbf = true;
-        validation.leeway = self.leeway.as_secs();
+        // In whole seconds, as `exp` mostly is; less than one must not become none.
+        let part_of_one = self.leeway.subsec_nanos() > 0;
+        validation.leeway = self.leeway.as_secs().saturating_add(part_of_one.into());
         validation
     }
 }
@@ -93,19 +98,46 @@ impl Authenticator for Oidc {
         if !ALGORITHMS.contains(&header.alg) {
             return Err(invalid("the token's algorithm is not accepted"));
         }
+        // RFC 7515, section 4.1.11: such a field must be understood, and none is.
+        if header.crit.is_some() {
+            return Err(invalid("the token has critical header fields"));
+        }
         let key = self.key(&header).await?;
         let decoded = decode::<Claims>(token, &key, &self.validation(header.alg));
         let claims = decoded.map_err(|error| explain(&error))?.claims;
-        if claims.sub.is_empty() {
-            // An identity without a subject would be everybody's.
-            return Err(invalid("the token has no subject"));
-        }
-        let user = Identity::new(&claims.sub)
+        let user = Identity::new(subject(&claims.sub)?)
             .and_then(|user| user.of_issuer(&self.issuer))
             .map_err(|error| invalid(&format!("the token's subject {error}")))?;
-        user.in_groups(claims.groups)
+        user.in_groups(groups(claims.groups))
             .map_err(|error| invalid(&format!("the token's groups {error}")))
     }
+}
+
+/// An identity without a subject would be everybody's.
+fn subject(sub: &Value) -> Result<&str, Unauthorized> {
+    match sub {
+        Value::Null => Err(invalid("the token has no sub")),
+        Value::String(sub) if sub.is_empty() => Err(invalid("the token has no sub")),
+        Value::String(sub) => Ok(sub),
+        _ => Err(invalid("the token's sub is not text")),
+    }
+}
+
+/// The names in the claim `groups`, which has no standard form: a list, or one name.
+///
+/// No limit looks at groups, so nobody is refused for theirs. What is no name, or too long for
+/// one, is left out, as half a name could be another group's; so is what is too many.
+fn groups(claim: Value) -> Vec<String> {
+    let (most, longest) = Identity::MAX_GROUPS;
+    let claims = match claim {
+        Value::Array(claims) => claims,
+        claim => vec![claim],
+    };
+    let names = claims.into_iter().filter_map(|claim| match claim {
+        Value::String(name) => (1..=longest).contains(&name.len()).then_some(name),
+        _ => None,
+    });
+    names.take(most).collect()
 }
 
 fn explain(error: &Error) -> Unauthorized {

@@ -18,6 +18,7 @@ use toolgate_limit::{Clock, SystemClock};
 
 use super::*;
 
+mod claims;
 mod key_sets;
 mod outages;
 
@@ -214,7 +215,7 @@ async fn a_token_that_is_not_good_is_refused_and_told_why() {
             json!("https://elsewhere"),
             "the token is of another issuer",
         ),
-        ("sub", json!(""), "the token has no subject"),
+        ("sub", json!(""), "the token has no sub"),
         (
             "sub",
             json!("x".repeat(3_000)),
