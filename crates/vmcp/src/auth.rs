@@ -12,15 +12,22 @@ use toolgate_limit::Identity;
 mod bearer;
 mod keys;
 mod oidc;
+mod resource;
 
 pub use keys::{KeysError, KeysSettings};
-pub use oidc::{Oidc, OidcSettings};
+pub use oidc::{Oidc, OidcError, OidcSettings};
+pub use resource::ProtectedResource;
 
 /// Establishes who sent a request.
 #[async_trait]
 pub trait Authenticator: fmt::Debug + Send + Sync {
     /// The caller, by the headers of the request.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Unauthorized>;
+
+    /// What callers who were not let in are told of where to get a token, if it is known.
+    fn protected_resource(&self) -> Option<&ProtectedResource> {
+        None
+    }
 }
 
 /// Why a request was refused at the edge.

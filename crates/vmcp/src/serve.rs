@@ -25,7 +25,11 @@ use rmcp::transport::streamable_http_server::{
 };
 use tokio::sync::watch;
 
-use crate::{Vmcp, auth::Authenticator, rejection::Rejection};
+use crate::{
+    Vmcp,
+    auth::{Authenticator, ProtectedResource},
+    rejection::Rejection,
+};
 
 mod batch;
 mod caller;
@@ -36,6 +40,7 @@ mod message;
 mod metrics;
 mod outcome;
 mod refusal;
+mod resource;
 
 use handler::Handler;
 use metrics::Metrics;
@@ -74,7 +79,7 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// The routes `/mcp`, `/livez`, `/readyz` and `/metrics`.
+/// The routes `/mcp`, `/.well-known/oauth-protected-resource`, `/livez`, `/readyz` and `/metrics`.
 pub fn router(mut edge: Edge) -> Router {
     let handler = Handler::new(&edge.name, edge.vmcp, edge.rejection);
     let config = StreamableHttpServerConfig::default()
@@ -96,6 +101,8 @@ pub fn router(mut edge: Edge) -> Router {
     };
     Router::new()
         .route("/mcp", any(mcp::serve))
+        .route(ProtectedResource::WELL_KNOWN, get(resource::serve))
+        .route(resource::BELOW, get(resource::serve))
         .route("/livez", get(StatusCode::OK))
         .route("/readyz", get(readyz))
         .with_state(shared)

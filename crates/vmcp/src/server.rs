@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     EmbeddedError, Gate, Optimizer, Vmcp,
-    auth::{Anonymous, Authenticator, KeysError, Oidc},
+    auth::{Anonymous, Authenticator, Oidc, OidcError},
     config::{BackendError, Config, IncomingAuth, LimiterConfig},
     core::Core,
     embedded,
@@ -50,7 +50,7 @@ pub enum StartError {
     Limiter(#[from] toolgate_client::ConfigError),
     /// An issuer that cannot be asked.
     #[error("incomingAuth.oidc")]
-    Oidc(#[from] KeysError),
+    Oidc(#[from] OidcError),
     /// The address is taken, or is none of this machine's.
     #[error("cannot listen on {address}")]
     Listen {

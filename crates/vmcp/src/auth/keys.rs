@@ -51,9 +51,6 @@ impl KeysSettings {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeysError {
-    /// There is no HTTP client to fetch them with.
-    #[error("cannot make an HTTP client")]
-    Client(#[source] reqwest::Error),
     /// A document could not be fetched.
     #[error("cannot fetch {url}")]
     Fetch {
@@ -126,13 +123,11 @@ struct Fetch {
 }
 
 impl Keys {
-    pub(super) fn new(settings: KeysSettings) -> Result<Self, KeysError> {
+    pub(super) fn new(settings: KeysSettings) -> Result<Self, reqwest::Error> {
         crate::tls::use_ring();
         Ok(Self(Arc::new(Shared {
             settings,
-            client: reqwest::Client::builder()
-                .build()
-                .map_err(KeysError::Client)?,
+            client: reqwest::Client::builder().build()?,
             state: watch::Sender::default(),
         })))
     }

@@ -16,18 +16,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use toolgate_limit::Identity;
 
-use super::{Authenticator, KeysError, KeysSettings, Unauthorized, bearer, keys::Keys};
+use super::{Authenticator, ProtectedResource, Unauthorized, bearer, keys::Keys};
 
-/// Whose tokens count, and for whom they must be.
-#[derive(Clone, Debug)]
-pub struct OidcSettings {
-    /// The issuer's keys. Its name must be the token's `iss`, to the letter.
-    pub keys: KeysSettings,
-    /// What a token's `aud` must hold.
-    pub audience: String,
-    /// How far the clocks of the issuer and of this server may differ.
-    pub leeway: Duration,
-}
+mod settings;
+
+pub use settings::{OidcError, OidcSettings};
 
 /// Checks bearer tokens.
 #[derive(Debug)]
@@ -36,6 +29,7 @@ pub struct Oidc {
     audience: String,
     leeway: Duration,
     keys: Keys,
+    resource: Option<ProtectedResource>,
 }
 
 /// Asymmetric, all of them.
@@ -62,12 +56,13 @@ struct Claims {
 
 impl Oidc {
     /// Checks tokens by `settings`. Keys are fetched when the first token comes.
-    pub fn new(settings: OidcSettings) -> Result<Self, KeysError> {
+    pub fn new(settings: OidcSettings) -> Result<Self, OidcError> {
         Ok(Self {
+            resource: settings.check()?,
             issuer: settings.keys.issuer.clone(),
             audience: settings.audience,
             leeway: settings.leeway,
-            keys: Keys::new(settings.keys)?,
+            keys: Keys::new(settings.keys).map_err(OidcError::Client)?,
         })
     }
 
@@ -110,6 +105,10 @@ impl Authenticator for Oidc {
             .map_err(|error| invalid(&format!("the token's subject {error}")))?;
         user.in_groups(groups(claims.groups))
             .map_err(|error| invalid(&format!("the token's groups {error}")))
+    }
+
+    fn protected_resource(&self) -> Option<&ProtectedResource> {
+        self.resource.as_ref()
     }
 }
 

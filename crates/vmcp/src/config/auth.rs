@@ -30,6 +30,9 @@ pub struct OidcConfig {
     pub audience: String,
     /// Where its keys are, if it has no discovery document.
     pub jwks_url: Option<String>,
+    /// The URL that callers reach this server by, for those who ask where to get a token. What
+    /// stands before this server can change it, so it has no default.
+    pub resource: Option<String>,
     /// How far clocks may differ.
     #[serde(default, deserialize_with = "text::duration")]
     pub leeway: Option<Duration>,
@@ -46,6 +49,7 @@ impl OidcConfig {
             },
             audience: self.audience.clone(),
             leeway: self.leeway.unwrap_or(DEFAULT_LEEWAY),
+            resource: self.resource.clone(),
         }
     }
 }

@@ -32,6 +32,23 @@ fn who_may_call_must_be_said() {
 }
 
 #[test]
+fn an_issuer_comes_with_all_that_is_said_of_it() {
+    let oidc = "{issuer: 'https://i', audience: a, jwksUrl: 'https://i/k', resource: 'https://r/mcp', leeway: 500ms}";
+    let text = format!("name: a\nbackends: []\nincomingAuth: {{type: oidc, oidc: {oidc}}}\n");
+    let (config, unknown) = Config::parse(&text).unwrap();
+    assert_eq!(unknown, [""; 0]);
+    let IncomingAuth::Oidc { oidc } = config.incoming_auth else {
+        panic!("not read");
+    };
+    let settings = oidc.settings();
+    assert_eq!(settings.keys.issuer, "https://i");
+    assert_eq!(settings.keys.jwks_url.as_deref(), Some("https://i/k"));
+    assert_eq!(settings.audience, "a");
+    assert_eq!(settings.resource.as_deref(), Some("https://r/mcp"));
+    assert_eq!(settings.leeway, Duration::from_millis(500));
+}
+
+#[test]
 fn unknown_fields_are_named_with_their_path() {
     let (_, unknown) = parse("groupRef: g\noptimizer: {embeddingService: e}\n").unwrap();
     assert_eq!(unknown, ["groupRef", "optimizer.?.embeddingService"]);

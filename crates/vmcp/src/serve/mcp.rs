@@ -14,7 +14,8 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
         Ok(identity) => identity,
         Err(error) => {
             shared.metrics.turned_away(&error);
-            return refusal::unauthorized(&error);
+            let resource = shared.authenticator.protected_resource();
+            return refusal::unauthorized(&error, resource);
         }
     };
     let (parts, body) = request.into_parts();

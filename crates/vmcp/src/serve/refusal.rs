@@ -5,25 +5,31 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::auth::Unauthorized;
+use crate::auth::{ProtectedResource, Unauthorized};
 
-/// 401 with a challenge, by RFC 6750 section 3; 503 where nobody could be let in.
-pub(super) fn unauthorized(error: &Unauthorized) -> Response {
-    let challenge = match error {
-        Unauthorized::Missing => "Bearer".to_owned(),
+/// 401 with a challenge, by RFC 6750 section 3 and RFC 9728 section 5.1; 503 where nobody could be
+/// let in.
+pub(super) fn unauthorized(error: &Unauthorized, resource: Option<&ProtectedResource>) -> Response {
+    let mut parameters = Vec::new();
+    match error {
+        Unauthorized::Missing => {}
         Unauthorized::Invalid(reason) => {
-            format!(
-                r#"Bearer error="invalid_token", error_description="{}""#,
-                quotable(reason)
-            )
+            let reason = quotable(reason);
+            parameters.push(r#"error="invalid_token""#.to_owned());
+            parameters.push(format!(r#"error_description="{reason}""#));
         }
         // Who fetches the keys logs why they cannot be had, not each caller who comes.
         Unauthorized::Unavailable(_) => {
             return (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response();
         }
-    };
+    }
+    if let Some(resource) = resource {
+        let url = resource.metadata_url();
+        parameters.push(format!(r#"resource_metadata="{url}""#));
+    }
+    let challenge = format!("Bearer {}", parameters.join(", "));
     let mut response = (StatusCode::UNAUTHORIZED, error.to_string()).into_response();
-    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+    if let Ok(challenge) = HeaderValue::try_from(challenge.trim_end()) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
@@ -42,7 +48,7 @@ mod tests {
     #[test]
     fn a_challenge_says_what_is_wrong_and_stays_one_header() {
         let challenge = |error| {
-            let response = unauthorized(&error);
+            let response = unauthorized(&error, None);
             assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
             response.headers()[WWW_AUTHENTICATE]
                 .to_str()

@@ -21,6 +21,7 @@ use crate::{
 
 mod ids;
 mod metrics;
+mod resource;
 
 /// Takes the caller's word for who it is, which only a test may.
 #[derive(Debug)]

@@ -17,10 +17,12 @@ use tokio::{net::TcpListener, sync::RwLock};
 use toolgate_limit::{Clock, SystemClock};
 
 use super::*;
+use crate::auth::KeysSettings;
 
 mod claims;
 mod key_sets;
 mod outages;
+mod start;
 
 /// An issuer on a free port, whose keys can be changed.
 struct Issuer {
@@ -154,6 +156,7 @@ fn settings(keys: KeysSettings) -> OidcSettings {
         keys,
         audience: "vmcp".to_owned(),
         leeway: Duration::from_secs(30),
+        resource: None,
     }
 }
 
