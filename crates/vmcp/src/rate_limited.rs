@@ -46,6 +46,8 @@ impl<V: Vmcp> Vmcp for RateLimited<V> {
         identity: &Identity,
         call: CallToolRequestParams,
     ) -> Result<CallToolResponse, VmcpError> {
+        // A tool that does not exist costs no token.
+        self.inner.check_tool_call(identity, &call.name).await?;
         let tool = OperationKind::Tool;
         self.gate.admit(identity, tool, &call.name).await?;
         self.inner.call_tool(identity, call).await

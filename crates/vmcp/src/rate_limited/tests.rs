@@ -120,7 +120,19 @@ async fn identity_name_arguments_and_meta_reach_the_inner_value_unchanged() {
     let seen = vmcp.inner.seen.lock().unwrap();
     let expected = serde_json::to_value(a_call()).unwrap();
     assert_eq!(expected["_meta"], json!({"trace": "t"}));
-    assert_eq!(*seen, [("call_tool", Some("alice".to_owned()), expected)]);
+    let alice = Some("alice".to_owned());
+    assert_eq!(seen[1..], [("call_tool", alice, expected)]);
+}
+
+/// Else a caller could spend everybody's tokens on names that do not exist.
+#[tokio::test]
+async fn a_tool_that_does_not_exist_costs_no_token() {
+    let (vmcp, limiter) = behind(Some(Decision::Allowed), OnUnavailable::Deny);
+    let call = CallToolRequestParams::new("nothing");
+    let unknown = vmcp.call_tool(&alice(), call).await;
+    assert!(matches!(unknown, Err(VmcpError::Unknown { .. })));
+    assert_eq!(vmcp.inner.methods(), ["check_tool_call"]);
+    assert!(limiter.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -129,20 +141,26 @@ async fn what_is_denied_does_not_reach_the_inner_value() {
     for error in ask_all_three(&vmcp).await {
         assert!(matches!(error, Some(VmcpError::Denied(_))), "{error:?}");
     }
-    assert_eq!(vmcp.inner.methods(), [""; 0]);
+    assert_eq!(vmcp.inner.methods(), ["check_tool_call"]);
 }
 
 #[tokio::test]
 async fn a_limiter_that_makes_no_decision_lets_calls_through_unless_told_otherwise() {
     let (vmcp, _) = behind(None, OnUnavailable::Allow);
     assert!(ask_all_three(&vmcp).await.iter().all(Option::is_none));
-    assert_eq!(vmcp.inner.methods().len(), 3);
+    let expected = [
+        "check_tool_call",
+        "call_tool",
+        "get_prompt",
+        "read_resource",
+    ];
+    assert_eq!(vmcp.inner.methods(), expected);
 
     let (vmcp, _) = behind(None, OnUnavailable::Deny);
     for error in ask_all_three(&vmcp).await {
         assert!(matches!(error, Some(VmcpError::Undecided)), "{error:?}");
     }
-    assert_eq!(vmcp.inner.methods(), [""; 0]);
+    assert_eq!(vmcp.inner.methods(), ["check_tool_call"]);
 }
 
 #[tokio::test]
