@@ -24,12 +24,18 @@ use crate::{Vmcp, VmcpError};
 mod backend;
 mod backoff;
 mod connection;
+mod failure;
+mod faults;
+mod http;
 mod lists;
+mod look;
 mod meta;
 mod metrics;
 mod name;
+mod paging;
 mod result_type;
 mod transport;
+mod uri;
 
 pub use backend::BackendSettings;
 pub use connection::Timing;
@@ -110,6 +116,23 @@ impl Core {
         Ok((backend.ok_or_else(unknown)?, own))
     }
 
+    /// As [`Core::route`], if the backend lists `name` to the letter: limits know it by no other,
+    /// and a backend may be less exact.
+    async fn listed<'a>(
+        &self,
+        kind: OperationKind,
+        name: &'a str,
+    ) -> Result<(&Backend, &'a str), VmcpError> {
+        let (backend, own) = self.route(kind, name)?;
+        if backend.lists(|lists| lists.has(kind, name)).await? {
+            return Ok((backend, own));
+        }
+        Err(VmcpError::Unknown {
+            kind,
+            name: name.to_owned(),
+        })
+    }
+
     /// The backend of the resource or resource template `uri`.
     fn owner(&self, uri: &str) -> Result<&Backend, VmcpError> {
         let fit = |backend: &Backend| backend.session().map_or(0, |s| s.lists.fit_of(uri));
@@ -119,11 +142,16 @@ impl Core {
             .iter()
             .rev()
             .max_by_key(|backend| fit(backend));
-        best.filter(|best| fit(best) > 0)
-            .ok_or_else(|| VmcpError::Unknown {
-                kind: OperationKind::Resource,
-                name: uri.to_owned(),
-            })
+        let unknown = || VmcpError::Unknown {
+            kind: OperationKind::Resource,
+            name: uri.to_owned(),
+        };
+        let best = best.filter(|best| fit(best) > 0).ok_or_else(unknown)?;
+        if fit(best) < Lists::EXACT && !uri::is_normal(uri) {
+            let message = "uri: it is not listed and not in the normal form of RFC 3986";
+            return Err(VmcpError::InvalidParams(message.to_owned()));
+        }
+        Ok(best)
     }
 }
 
@@ -143,7 +171,7 @@ impl Vmcp for Core {
         _: &Identity,
         mut call: CallToolRequestParams,
     ) -> Result<CallToolResponse, VmcpError> {
-        let (backend, name) = self.route(OperationKind::Tool, &call.name)?;
+        let (backend, name) = self.listed(OperationKind::Tool, &call.name).await?;
         call.name = name.to_owned().into();
         call.meta = meta::for_backend(call.meta);
         let answer = backend
@@ -153,15 +181,7 @@ impl Vmcp for Core {
     }
 
     async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
-        let (backend, _) = self.route(OperationKind::Tool, name)?;
-        let session = backend.session()?;
-        if session.lists.tools.iter().any(|tool| tool.name == name) {
-            return Ok(());
-        }
-        Err(VmcpError::Unknown {
-            kind: OperationKind::Tool,
-            name: name.to_owned(),
-        })
+        self.listed(OperationKind::Tool, name).await.map(drop)
     }
 
     async fn list_resources(
@@ -209,7 +229,7 @@ impl Vmcp for Core {
         _: &Identity,
         mut get: GetPromptRequestParams,
     ) -> Result<GetPromptResponse, VmcpError> {
-        let (backend, name) = self.route(OperationKind::Prompt, &get.name)?;
+        let (backend, name) = self.listed(OperationKind::Prompt, &get.name).await?;
         get.name = name.to_owned();
         get.meta = meta::for_backend(get.meta);
         let answer = backend
@@ -225,8 +245,9 @@ impl Vmcp for Core {
     ) -> Result<CompleteResult, VmcpError> {
         let backend = match &mut complete.r#ref {
             Reference::Prompt(prompt) => {
-                let (backend, name) = self.route(OperationKind::Prompt, &prompt.name)?;
-                prompt.name = name.to_owned();
+                let (backend, own) = self.listed(OperationKind::Prompt, &prompt.name).await?;
+                let own = own.to_owned();
+                prompt.name = own;
                 backend
             }
             Reference::Resource(template) => self.owner(&template.uri)?,

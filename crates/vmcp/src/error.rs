@@ -40,7 +40,8 @@ pub enum VmcpError {
         /// Why, as of its last attempt to connect.
         reason: String,
     },
-    /// The backend did not answer. It may have run the request.
+    /// The backend did not answer. It may have run the request, unless the reason says that it was
+    /// not sent.
     #[error("backend {backend} failed: {reason}")]
     Failed {
         /// Its name in the configuration.

@@ -42,6 +42,7 @@ impl Counter {
             ("count", "Says how many calls have reached this server"),
             ("hang", "Never returns"),
             ("grow", "Adds one more tool"),
+            ("fail", "Always fails"),
         ];
         if self.grown.load(Ordering::SeqCst) {
             tools.push(("more", "The one more tool"));

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     env,
+    num::NonZeroUsize,
     time::Duration,
 };
 
@@ -41,9 +42,12 @@ pub struct BackendConfig {
     /// The deadline of connecting and listing.
     #[serde(default, deserialize_with = "text::duration")]
     pub connect_timeout: Option<Duration>,
-    /// How often its lists are fetched again, if it does not say that they have changed.
+    /// How often its lists are fetched again, if it does not say that they have changed; a second
+    /// at least.
     #[serde(default, deserialize_with = "text::duration")]
     pub relist_interval: Option<Duration>,
+    /// Requests to it that may be in flight at a time; above that they are refused.
+    pub max_in_flight: Option<NonZeroUsize>,
 }
 
 /// What is wrong with a backend.
@@ -96,6 +100,8 @@ impl BackendConfig {
                 request: self.timeout.unwrap_or(defaults.request),
                 connect: self.connect_timeout.unwrap_or(defaults.connect),
                 relist: self.relist_interval.unwrap_or(defaults.relist),
+                max_in_flight: (self.max_in_flight)
+                    .map_or(defaults.max_in_flight, NonZeroUsize::get),
                 ..defaults
             },
         })

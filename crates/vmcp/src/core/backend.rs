@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use rmcp::{Peer, RoleClient, ServiceError};
 use tokio::{
-    sync::{Notify, watch},
-    time::{Instant, timeout},
+    sync::{Semaphore, watch},
+    time::{Duration, Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::{
-    BackendName, Timing, Transport,
+    BackendName, Lists, Timing, Transport,
     connection::{Connection, Session, State},
+    failure::Failure,
+    look::{LEAST_GAP, Look},
     metrics::{Metrics, Outcome},
 };
 use crate::VmcpError;
@@ -28,13 +30,18 @@ pub struct BackendSettings {
     pub timing: Timing,
 }
 
+/// How long a request waits for another look at what the backend lists.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 /// A backend and the task that keeps it connected.
 #[derive(Debug)]
 pub(super) struct Backend {
     name: BackendName,
     timing: Timing,
     state: watch::Receiver<State>,
-    look: Arc<Notify>,
+    look: Arc<Look>,
+    /// One for each request that may be in flight.
+    slots: Semaphore,
     metrics: Metrics,
     _connection: AbortOnDropHandle<()>,
 }
@@ -44,7 +51,7 @@ impl Backend {
     pub(super) fn start(settings: BackendSettings) -> Self {
         let (name, timing) = (settings.name.clone(), settings.timing);
         let (sender, state) = watch::channel(State::Connecting);
-        let look = Arc::new(Notify::new());
+        let look = Arc::new(Look::default());
         let connection = Connection {
             settings,
             state: sender,
@@ -55,6 +62,7 @@ impl Backend {
             timing,
             state,
             look,
+            slots: Semaphore::new(timing.max_in_flight.min(Semaphore::MAX_PERMITS)),
             metrics: Metrics::new(),
             _connection: AbortOnDropHandle::new(tokio::spawn(connection.run())),
         }
@@ -85,37 +93,81 @@ impl Backend {
         })
     }
 
+    /// As [`Backend::session`], for a request that goes no further without one.
+    fn session_to_use(&self) -> Result<Arc<Session>, VmcpError> {
+        self.session().inspect_err(|_| self.metrics.not_sent())
+    }
+
+    /// Whether its lists hold what `has` looks for.
+    ///
+    /// If they do not it may be new, so they are looked at again, unless that was within the last
+    /// second: names that do not exist must not become load.
+    pub(super) async fn lists(&self, has: impl Fn(&Lists) -> bool) -> Result<bool, VmcpError> {
+        let session = self.session_to_use()?;
+        if has(&session.lists) {
+            return Ok(true);
+        }
+        if !self.look.is_wanted() && session.looked_at.elapsed() < LEAST_GAP {
+            return Ok(false);
+        }
+        let asked_at = Instant::now();
+        self.look.ask();
+        let mut state = self.state();
+        let looked = state.wait_for(|state| match state {
+            State::Up(session) => session.looked_at >= asked_at,
+            State::Connecting | State::Down(_) => true,
+        });
+        // If it takes longer, what is known now must do.
+        drop(timeout(LOOK_WITHIN, looked).await);
+        Ok(has(&self.session_to_use()?.lists))
+    }
+
     /// Sends one request under the backend's deadline, once: it may have run even if no answer
-    /// came.
+    /// came. Dropping it tells the backend that it is no longer wanted.
     pub(super) async fn ask<T>(
         &self,
         send: impl AsyncFnOnce(Peer<RoleClient>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
-        let session = self.session().inspect_err(|_| self.metrics.not_sent())?;
+        let session = self.session_to_use()?;
+        let Ok(_slot) = self.slots.try_acquire() else {
+            self.metrics.not_sent();
+            let most = self.timing.max_in_flight;
+            return Err(VmcpError::Failed {
+                backend: self.name.to_string(),
+                reason: format!("not sent, as {most} requests to it are in flight"),
+            });
+        };
         let deadline = self.timing.request;
         let sent_at = Instant::now();
         let answered = timeout(deadline, send(session.peer.clone())).await;
+        let answered = answered.map_or(Err(Failure::Late(deadline)), |answered| {
+            // It may name addresses, which are none of the caller's.
+            let log = |error: &ServiceError| {
+                if !matches!(error, ServiceError::McpError(_)) {
+                    warn!(backend = %self.name, %error, "a request has failed on its way");
+                }
+            };
+            answered.inspect_err(log).map_err(Failure::of)
+        });
         let outcome = match &answered {
-            Ok(Ok(_)) => Outcome::Ok,
-            Ok(Err(ServiceError::McpError(_))) => Outcome::Error,
-            Ok(Err(_)) => Outcome::Failed,
-            Err(_) => Outcome::Timeout,
+            Ok(_) => Outcome::Ok,
+            Err(Failure::Refused(_)) => Outcome::Error,
+            Err(Failure::Unusable(_) | Failure::Broken) => Outcome::Failed,
+            Err(Failure::Late(_)) => Outcome::Timeout,
         };
         self.metrics.sent(outcome, sent_at.elapsed());
-        let reason = match answered {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(ServiceError::McpError(error))) => return Err(VmcpError::Backend(error)),
-            Ok(Err(error)) => {
-                self.look.notify_one();
-                // It names addresses, which are none of the caller's.
-                warn!(backend = %self.name, %error, "a request has failed on its way");
-                "the connection broke".to_owned()
+        match answered {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Refused(error)) => Err(VmcpError::Backend(error)),
+            Err(failure) => {
+                if matches!(failure, Failure::Broken) {
+                    self.look.ask();
+                }
+                Err(VmcpError::Failed {
+                    backend: self.name.to_string(),
+                    reason: failure.to_string(),
+                })
             }
-            Err(_) => format!("no answer within {deadline:?}"),
-        };
-        Err(VmcpError::Failed {
-            backend: self.name.to_string(),
-            reason,
-        })
+        }
     }
 }

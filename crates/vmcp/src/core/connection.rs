@@ -4,7 +4,7 @@
 //! connect -> list -> up: list again when the backend says so, on an interval, when a request
 //!    ^                   has failed on the way
 //!    |                   |
-//!    +---- backoff <---- down: closed, or a list that fails or comes too late
+//!    +---- backoff <---- down: closed, or no list is answered in time any more
 //! ```
 
 use std::{error::Error, sync::Arc, time::Duration};
@@ -15,26 +15,36 @@ use rmcp::{
     service::{NotificationContext, RunningService},
 };
 use tokio::{
-    sync::{Notify, watch},
-    time::{sleep, timeout},
+    sync::watch,
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
-use super::{BackendSettings, Lists, backoff::Backoff, transport::Lifecycle};
+use super::{
+    BackendSettings, Lists,
+    backoff::Backoff,
+    failure::Failure,
+    look::{Look, Pace},
+    transport::Lifecycle,
+};
 
-/// How long things may take, and how often they are tried.
+/// How long things may take, how often they are tried, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// The deadline of a request to the backend.
     pub request: Duration,
     /// The deadline of connecting and listing, together.
     pub connect: Duration,
-    /// How often lists are fetched without being told to; this also finds dead connections.
+    /// How often lists are fetched without being told to; this also finds dead connections. Not
+    /// more often than once a second.
     pub relist: Duration,
     /// The wait after the first failure; it doubles from there.
     pub first_backoff: Duration,
     /// The longest wait between two attempts.
     pub longest_backoff: Duration,
+    /// Requests to the backend that may be in flight at a time: a client that has gone leaves its
+    /// own until their deadline.
+    pub max_in_flight: usize,
 }
 
 impl Default for Timing {
@@ -45,6 +55,7 @@ impl Default for Timing {
             relist: Duration::from_secs(30),
             first_backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
+            max_in_flight: 256,
         }
     }
 }
@@ -64,6 +75,8 @@ pub(super) enum State {
 pub(super) struct Session {
     pub(super) peer: Peer<RoleClient>,
     pub(super) lists: Lists,
+    /// When the look began that found `lists`.
+    pub(super) looked_at: Instant,
 }
 
 impl State {
@@ -78,7 +91,7 @@ pub(super) struct Connection {
     pub(super) settings: BackendSettings,
     pub(super) state: watch::Sender<State>,
     /// Told when the lists may have changed, or the connection may be dead.
-    pub(super) look: Arc<Notify>,
+    pub(super) look: Arc<Look>,
 }
 
 impl Connection {
@@ -88,9 +101,9 @@ impl Connection {
         let mut lifecycle = Lifecycle::Initialize;
         loop {
             let reason = match self.connect(lifecycle).await {
-                Ok((running, lists)) => {
+                Ok((running, session)) => {
                     backoff.reset();
-                    self.keep(running, lists).await
+                    self.keep(running, session).await
                 }
                 Err(reason) => {
                     lifecycle = lifecycle.other();
@@ -102,51 +115,75 @@ impl Connection {
         }
     }
 
-    async fn connect(&self, lifecycle: Lifecycle) -> Result<(Running, Lists), String> {
-        let listener = Listener(Arc::clone(&self.look));
-        let attempt = async {
-            let connected = self.settings.transport.connect(listener, lifecycle).await;
-            let running = connected.map_err(|error| chain(&error))?;
-            let lists = Lists::fetch(running.peer(), &self.settings.name).await;
-            Ok((running, lists.map_err(|error| chain(&error))?))
-        };
+    async fn connect(&self, lifecycle: Lifecycle) -> Result<(Running, Session), String> {
+        let started = Instant::now();
         let deadline = self.settings.timing.connect;
-        timeout(deadline, attempt)
+        let listener = Listener(Arc::clone(&self.look));
+        let connect = self.settings.transport.connect(listener, lifecycle);
+        let running = timeout(deadline, connect)
             .await
-            .unwrap_or_else(|_| Err(format!("not connected within {deadline:?}")))
+            .map_err(|_| format!("not connected within {deadline:?}"))?
+            .map_err(|error| chain(&error))?;
+        let left = deadline.saturating_sub(started.elapsed());
+        let session = self.look(running.peer(), left, &Lists::default()).await;
+        Ok((running, session.map_err(|failure| not_listed(&failure))?))
     }
 
     /// Keeps the lists of a connection up to date until it ends, and says why.
-    async fn keep(&self, running: Running, lists: Lists) -> String {
+    async fn keep(&self, running: Running, session: Session) -> String {
         let peer = running.peer().clone();
-        self.up(&peer, lists);
+        let mut session = self.up(session, &Lists::default());
         // Dropping the wait ends the connection.
         let mut ended = std::pin::pin!(running.waiting());
+        let mut pace = Pace::default();
         loop {
+            let next = async {
+                tokio::select! {
+                    () = self.look.asked() => {}
+                    () = sleep(self.settings.timing.relist) => {}
+                }
+                pace.turn().await;
+            };
             tokio::select! {
                 _ = &mut ended => return "the connection was closed".to_owned(),
-                () = self.look.notified() => {}
-                () = sleep(self.settings.timing.relist) => {}
+                () = next => {}
             }
             let deadline = self.settings.timing.connect;
-            match timeout(deadline, Lists::fetch(&peer, &self.settings.name)).await {
-                Ok(Ok(lists)) => self.up(&peer, lists),
-                Ok(Err(error)) => return chain(&error),
-                Err(_) => return format!("not listed within {deadline:?}"),
+            match self.look(&peer, deadline, &session.lists).await {
+                Ok(looked) => {
+                    pace.looked(looked.looked_at);
+                    session = self.up(looked, &session.lists);
+                }
+                Err(failure) => return not_listed(&failure),
             }
         }
     }
 
-    fn up(&self, peer: &Peer<RoleClient>, lists: Lists) {
-        let (backend, tools) = (&self.settings.name, lists.tools.len());
-        let session = Session {
+    async fn look(
+        &self,
+        peer: &Peer<RoleClient>,
+        deadline: Duration,
+        before: &Lists,
+    ) -> Result<Session, Failure> {
+        let looked_at = self.look.begins();
+        // Boxed, as four lists at once make a large future.
+        let lists = Box::pin(Lists::fetch(peer, &self.settings.name, deadline, before)).await?;
+        Ok(Session {
             peer: peer.clone(),
             lists,
-        };
-        let before = self.state.send_replace(State::Up(Arc::new(session)));
-        if !matches!(before, State::Up(_)) {
+            looked_at,
+        })
+    }
+
+    fn up(&self, session: Session, before: &Lists) -> Arc<Session> {
+        let (backend, tools) = (&self.settings.name, session.lists.tools.len());
+        let session = Arc::new(session);
+        let was = self.state.send_replace(State::Up(Arc::clone(&session)));
+        if !matches!(was, State::Up(_)) {
             info!(%backend, tools, "backend is up");
         }
+        session.lists.faults.warn(&before.faults, backend);
+        session
     }
 
     /// Says so once, however often it is tried again.
@@ -163,7 +200,7 @@ type Running = RunningService<RoleClient, Listener>;
 
 /// Hears what the backend says on its own account.
 #[derive(Clone, Debug)]
-struct Listener(Arc<Notify>);
+struct Listener(Arc<Look>);
 
 impl ClientHandler for Listener {
     fn get_info(&self) -> ClientConfig {
@@ -172,16 +209,20 @@ impl ClientHandler for Listener {
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
-        self.0.notify_one();
+        self.0.ask();
     }
 
     async fn on_prompt_list_changed(&self, _: NotificationContext<RoleClient>) {
-        self.0.notify_one();
+        self.0.ask();
     }
 
     async fn on_resource_list_changed(&self, _: NotificationContext<RoleClient>) {
-        self.0.notify_one();
+        self.0.ask();
     }
+}
+
+fn not_listed(failure: &Failure) -> String {
+    format!("what it offers could not be listed: {failure}")
 }
 
 /// `error` and all that lies beneath it.

@@ -1,11 +1,21 @@
 //! What one backend offers.
 
+use std::time::Duration;
+
 use rmcp::{
     Peer, RoleClient, ServiceError,
-    model::{Prompt, Resource, ResourceTemplate, Tool},
+    model::{ErrorCode, PaginatedRequestParams, Prompt, Resource, ResourceTemplate, Tool},
 };
+use serde::Serialize;
+use tokio::join;
+use toolgate_limit::OperationKind;
 
-use super::BackendName;
+use super::{
+    BackendName,
+    failure::Failure,
+    faults::Faults,
+    paging::{self, Cut},
+};
 
 /// What a backend has listed, under the names by which clients know it.
 #[derive(Debug, Default)]
@@ -14,38 +24,73 @@ pub(super) struct Lists {
     pub(super) prompts: Vec<Prompt>,
     pub(super) resources: Vec<Resource>,
     pub(super) templates: Vec<ResourceTemplate>,
+    pub(super) faults: Faults,
 }
 
 impl Lists {
-    /// Asks the backend for all that its capabilities promise.
+    /// The [fit](Self::fit_of) of what is listed to the letter.
+    pub(super) const EXACT: usize = usize::MAX;
+
+    /// Asks the backend for all that its capabilities promise, each list within `deadline`.
+    ///
+    /// A list that cannot be had stays as it was `before`. Only a backend that answers none of them
+    /// is an error.
     pub(super) async fn fetch(
         peer: &Peer<RoleClient>,
         backend: &BackendName,
-    ) -> Result<Self, ServiceError> {
-        let mut lists = Self::default();
+        deadline: Duration,
+        before: &Self,
+    ) -> Result<Self, Failure> {
         let Some(server) = peer.peer_info() else {
-            return Err(ServiceError::TransportClosed);
+            return Err(Failure::Broken);
         };
-        if server.capabilities.tools.is_some() {
-            lists.tools = peer.list_all_tools().await?;
-        }
-        if server.capabilities.prompts.is_some() {
-            lists.prompts = peer.list_all_prompts().await?;
-        }
-        if server.capabilities.resources.is_some() {
-            lists.resources = peer.list_all_resources().await?;
-            lists.templates = templates(peer).await?;
-        }
-        lists.prefix(backend);
+        let offers = &server.capabilities;
+        let has_resources = offers.resources.is_some();
+        let (tools, prompts, resources, templates) = join!(
+            list(offers.tools.is_some(), deadline, |page| async {
+                let page = peer.list_tools(page).await?;
+                Ok((page.tools, page.next_cursor))
+            }),
+            list(offers.prompts.is_some(), deadline, |page| async {
+                let page = peer.list_prompts(page).await?;
+                Ok((page.prompts, page.next_cursor))
+            }),
+            list(has_resources, deadline, |page| async {
+                let page = peer.list_resources(page).await?;
+                Ok((page.resources, page.next_cursor))
+            }),
+            list(has_resources, deadline, |page| async {
+                let page = peer.list_resource_templates(page).await?;
+                Ok((page.resource_templates, page.next_cursor))
+            }),
+        );
+        let mut answers = Answers::default();
+        let tool = |tool: &mut Tool| tool.name = backend.prefixed(&tool.name).into();
+        let prompt = |prompt: &mut Prompt| prompt.name = backend.prefixed(&prompt.name);
+        let mut lists = Self {
+            tools: answers.take("tools/list", tools, &before.tools, tool),
+            prompts: answers.take("prompts/list", prompts, &before.prompts, prompt),
+            resources: answers.take("resources/list", resources, &before.resources, |_| {}),
+            templates: answers.take(
+                "resources/templates/list",
+                templates,
+                &before.templates,
+                |_| {},
+            ),
+            faults: Faults::default(),
+        };
+        let mut faults = answers.finish()?;
+        faults.inspect(&lists);
+        lists.faults = faults;
         Ok(lists)
     }
 
-    fn prefix(&mut self, backend: &BackendName) {
-        for tool in &mut self.tools {
-            tool.name = backend.prefixed(&tool.name).into();
-        }
-        for prompt in &mut self.prompts {
-            prompt.name = backend.prefixed(&prompt.name);
+    /// Whether the tool or prompt `name` is listed.
+    pub(super) fn has(&self, kind: OperationKind, name: &str) -> bool {
+        match kind {
+            OperationKind::Tool => self.tools.iter().any(|tool| tool.name == name),
+            OperationKind::Prompt => self.prompts.iter().any(|prompt| prompt.name == name),
+            OperationKind::Resource => self.fit_of(name) > 0,
         }
     }
 
@@ -56,7 +101,7 @@ impl Lists {
         let template = |template: &ResourceTemplate| {
             let pattern = &template.uri_template;
             if pattern == uri {
-                return usize::MAX;
+                return Self::EXACT;
             }
             let fixed = pattern.split('{').next().unwrap_or_default();
             if pattern.contains('{') && uri.starts_with(fixed) {
@@ -66,18 +111,84 @@ impl Lists {
             }
         };
         if listed {
-            return usize::MAX;
+            return Self::EXACT;
         }
         self.templates.iter().map(template).max().unwrap_or(0)
     }
 }
 
-/// The resource templates. Servers with resources need not have any, and some then do not know
-/// the method.
-async fn templates(peer: &Peer<RoleClient>) -> Result<Vec<ResourceTemplate>, ServiceError> {
-    match peer.list_all_resource_templates().await {
-        Err(ServiceError::McpError(_)) => Ok(Vec::new()),
-        listed => listed,
+/// A list as it came, if the backend promises one.
+type Listed<T> = Option<Result<(Vec<T>, Option<Cut>), Failure>>;
+
+async fn list<T, F>(
+    is_promised: bool,
+    deadline: Duration,
+    page: impl FnMut(Option<PaginatedRequestParams>) -> F,
+) -> Listed<T>
+where
+    T: Serialize,
+    F: Future<Output = Result<(Vec<T>, Option<String>), ServiceError>>,
+{
+    if !is_promised {
+        return None;
+    }
+    Some(paging::read(deadline, page).await)
+}
+
+/// What became of the lists of one look.
+#[derive(Debug, Default)]
+struct Answers {
+    is_alive: bool,
+    /// Of a list that could not be had.
+    failure: Option<Failure>,
+    faults: Faults,
+}
+
+impl Answers {
+    /// What `name` holds from now on.
+    fn take<T: Clone>(
+        &mut self,
+        name: &'static str,
+        listed: Listed<T>,
+        before: &[T],
+        rename: impl Fn(&mut T),
+    ) -> Vec<T> {
+        let failure = match listed {
+            None => return Vec::new(),
+            Some(Ok((mut items, cut))) => {
+                self.is_alive = true;
+                if let Some(cut) = cut {
+                    self.faults.cut(name, &cut);
+                }
+                // It is no shorter than it was, only slower.
+                if cut == Some(Cut::Late) && items.len() < before.len() {
+                    return before.to_vec();
+                }
+                items.iter_mut().for_each(rename);
+                return items;
+            }
+            Some(Err(failure)) => failure,
+        };
+        let mut said = "";
+        if let Failure::Refused(error) = &failure {
+            self.is_alive = true;
+            // Servers with resources need not have templates, and some then do not know the method.
+            if error.code == ErrorCode::METHOD_NOT_FOUND {
+                return Vec::new();
+            }
+            said = &error.message;
+        }
+        self.faults.failed(name, &failure, said);
+        self.failure = Some(failure);
+        before.to_vec()
+    }
+
+    /// An error if no list was answered: then nothing is there any more.
+    fn finish(self) -> Result<Faults, Failure> {
+        match self.failure {
+            Some(failure) if !self.is_alive => Err(failure),
+            _ => Ok(self.faults),
+        }
     }
 }
 

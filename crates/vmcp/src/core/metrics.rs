@@ -25,11 +25,11 @@ pub(super) enum Outcome {
     Ok,
     /// The backend's own JSON-RPC error.
     Error,
-    /// The connection broke.
+    /// The connection broke, or the answer could not be used.
     Failed,
     /// No answer came in time.
     Timeout,
-    /// Not sent: the backend is down.
+    /// Not sent: the backend is down, or too many are in flight.
     Unavailable,
 }
 

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt, io,
     process::Stdio,
-    time::Duration,
 };
 
 use axum::http::{HeaderName, HeaderValue};
@@ -19,6 +18,8 @@ use rmcp::{
     },
 };
 use tokio::process::Command;
+
+use super::http::{HttpClient, shown};
 
 /// How a backend is reached.
 #[derive(Clone)]
@@ -101,7 +102,8 @@ impl Transport {
                     .custom_headers(headers.clone())
                     .max_concurrent_requests(MAX_CONCURRENT_REQUESTS)
                     .reinit_on_expired_session(true);
-                let transport = StreamableHttpClientTransport::with_client(http_client()?, config);
+                let client = HttpClient::new().map_err(ConnectError::Http)?;
+                let transport = StreamableHttpClientTransport::with_client(client, config);
                 serve_client_with_lifecycle(handler, transport, mode).await
             }
             Self::Command { program, args, env } => {
@@ -121,24 +123,13 @@ impl Transport {
     }
 }
 
-/// A client that follows no redirect: it would carry the backend's credentials elsewhere.
-fn http_client() -> Result<reqwest::Client, ConnectError> {
-    crate::tls::use_ring();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .tcp_nodelay(true)
-        .build()
-        .map_err(ConnectError::Http)
-}
-
 impl fmt::Debug for Transport {
-    /// Without the values of headers and variables.
+    /// Without what may be secret: values of headers and variables, and parts of the URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http { url, headers } => f
                 .debug_struct("Http")
-                .field("url", url)
+                .field("url", &shown(url))
                 .field("headers", &headers.keys().collect::<Vec<_>>())
                 .finish(),
             Self::Command { program, args, env } => f
@@ -159,7 +150,7 @@ mod tests {
     fn secrets_are_not_printed() {
         let name = HeaderName::from_static("authorization");
         let http = Transport::Http {
-            url: "http://a".to_owned(),
+            url: "http://me:s3cret@a:1/mcp?api_key=s3cret#s3cret".to_owned(),
             headers: [(name, HeaderValue::from_static("Bearer s3cret"))].into(),
         };
         let command = Transport::Command {
@@ -169,6 +160,7 @@ mod tests {
         };
         let text = format!("{http:?} {command:?}");
         assert!(text.contains("authorization") && text.contains("TOKEN"));
+        assert!(text.contains("http://a:1/mcp\""), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
     }
 }

@@ -67,7 +67,7 @@ async fn names_have_a_prefix_and_lead_to_their_backend() {
     settled(&core).await;
 
     let names = tools(&core).await;
-    assert_eq!(names.len(), 10);
+    assert_eq!(names.len(), 12);
     assert!(names.contains(&"a_echo".to_owned()) && names.contains(&"b_echo".to_owned()));
 
     let given = json!({"name": "b_echo", "arguments": {"x": [1]}, "_meta": {"traceparent": "t", "progressToken": 5}});
@@ -141,7 +141,7 @@ async fn a_backend_that_is_down_or_never_answers_does_not_keep_others_from_servi
         over_http("up", up.url()),
     ]);
     until_listed(&core, "up_echo", true).await;
-    assert_eq!(tools(&core).await.len(), 5);
+    assert_eq!(tools(&core).await.len(), 6);
     call(&core, json!({"name": "up_echo"})).await.unwrap();
     for name in ["mute_echo", "gone_echo"] {
         let error = call(&core, json!({"name": name})).await.unwrap_err();

@@ -7,4 +7,6 @@ mod backends;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
 mod metrics;
+mod odd;
+mod oddities;
 mod replica;

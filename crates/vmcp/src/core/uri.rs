@@ -1,0 +1,112 @@
+//! Which URIs have only one spelling.
+//!
+//! Limits know a resource by its URI as it was asked for. What a backend lists is asked for in its
+//! words, or not at all; but of what only a template allows there are many spellings that a backend
+//! may read as one. Those that RFC 3986 calls equivalent (section 6.2.2, and 6.2.3 for schemes
+//! that are widely known) are served in their normal form alone. Others, such as the letters of a
+//! file system that does not tell their case, are the backend's secret.
+
+use reqwest::Url;
+
+/// Whether `uri` is in normal form, has no empty segment in its path, and no fragment.
+pub(super) fn is_normal(uri: &str) -> bool {
+    // It takes away dot segments, default ports, the case of schemes and hosts, and encodes what
+    // must be.
+    Url::parse(uri).is_ok_and(|parsed| parsed.as_str() == uri && has_plain_parts(&parsed))
+        && is_plain(uri)
+}
+
+fn has_plain_parts(uri: &Url) -> bool {
+    let is_lower = |host: &str| !host.bytes().any(|b| b.is_ascii_uppercase());
+    let has_dots = |path: &str| path.split('/').any(|part| part == "." || part == "..");
+    !uri.path().contains("//")
+        && !has_dots(uri.path())
+        && uri.host_str().is_none_or(is_lower)
+        && uri.query() != Some("")
+        && uri.fragment().is_none()
+}
+
+/// Only characters that a URI may hold, and none encoded that needs not be.
+fn is_plain(uri: &str) -> bool {
+    let mut bytes = uri.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = (bytes.next().and_then(digit)).zip(bytes.next().and_then(digit));
+            if digits.is_none_or(|(high, low)| is_unreserved(high << 4 | low)) {
+                return false;
+            }
+        } else if !is_unreserved(byte) && !b":/?#[]@!$&'()*+,;=".contains(&byte) {
+            return false;
+        }
+    }
+    true
+}
+
+/// RFC 3986, section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// The value of a digit as normal forms have it, in upper case.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_spellings_of_a_uri_are_not_normal() {
+        for normal in [
+            "file:///exports/all.csv",
+            "file:///a%20b/%C3%BC",
+            "file:///dir/",
+            "day://monday",
+            "db://tables/users?limit=10&sort=a",
+            "https://example.com/",
+            "https://example.com:8443/a/b",
+            "note:today",
+            "urn:isbn:0451450523",
+        ] {
+            assert!(is_normal(normal), "{normal}");
+        }
+        for other in [
+            "file:///exports/./all.csv",
+            "file:///exports/x/../all.csv",
+            "file:///exports//all.csv",
+            "file:////exports/all.csv",
+            "file:///exports/%61ll.csv",
+            "file:///exports/%2e/all.csv",
+            "file:///a%c3%bc",
+            "file:///a%2",
+            "file:///a%zz",
+            "file:///exports/all.csv?",
+            "file:///exports/all.csv#x",
+            "file:///exports/all.csv#",
+            "file://localhost/exports/all.csv",
+            "FILE:///exports/all.csv",
+            "file:/exports/all.csv",
+            "file:///exports\\all.csv",
+            "file:///exports/all.csv ",
+            "file:///exports/a\tll.csv",
+            "file:///exports/\u{200b}all.csv",
+            "day://x/./y",
+            "day://x/../y",
+            "day://Monday",
+            "db:a/../b",
+            "http://example.com:80/a",
+            "http://example.com:/a",
+            "http://example.com",
+            "http://EXAMPLE.com/",
+            "no uri",
+            "",
+        ] {
+            assert!(!is_normal(other), "{other:?}");
+        }
+    }
+}
