@@ -105,6 +105,8 @@ fn a_backend_is_reached_in_one_way() {
     };
     assert!(settings("{name: a, url: 'http://a/mcp', timeout: 5s}").is_ok());
     assert!(settings("{name: a, command: npx, args: [x]}").is_ok());
+    let bounded = settings("{name: a, command: npx, maxInFlight: 7}").unwrap();
+    assert_eq!(bounded.timing.max_in_flight, 7);
     for (item, part) in [
         ("{name: a}", "either url or command"),
         (
@@ -112,6 +114,7 @@ fn a_backend_is_reached_in_one_way() {
             "either url or command",
         ),
         ("{name: a_b, url: 'http://a'}", "no name for a backend"),
+        ("{name: a, command: x, maxInFlight: 0}", "nonzero"),
         ("{name: a, url: 'http://a', headers: {'a b': c}}", "header"),
         (
             "{name: a, url: 'http://a', headersFromEnv: {a: VMCP_UNSET}}",

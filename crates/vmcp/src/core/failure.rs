@@ -78,9 +78,9 @@ impl fmt::Display for Failure {
             Self::Unusable(Unusable::Nonsense) => f.write_str("its answer is none to this request"),
             Self::Late(within) => write!(f, "no answer within {within:?}"),
             // Of an event that is too large rmcp says no more than that the stream has ended.
-            Self::Broken => f.write_str(
-                "the connection broke before its answer, which one of over 16 MiB makes it do",
-            ),
+            Self::Broken => {
+                f.write_str("the connection broke before an answer (one of over 16 MiB breaks it)")
+            }
         }
     }
 }
@@ -93,8 +93,7 @@ mod tests {
 
     use super::*;
 
-    const BROKEN: &str =
-        "the connection broke before its answer, which one of over 16 MiB makes it do";
+    const BROKEN: &str = "the connection broke before an answer (one of over 16 MiB breaks it)";
 
     #[test]
     fn what_went_wrong_is_told_apart() {

@@ -252,7 +252,7 @@ async fn an_answer_that_is_too_large_is_said_to_be_so_and_leaves_the_backend_up(
     let backend = OddBackend::start().await;
     let core = core_of(&backend).await;
     let error = call(&core, "a_huge").await.unwrap_err().to_string();
-    let expected = "a failed: the connection broke before its answer, which one of over 16 MiB";
+    let expected = "a failed: the connection broke before an answer (one of over 16 MiB breaks it)";
     assert!(error.contains(expected), "{error}");
     call(&core, "a_echo").await.unwrap();
 }
