@@ -27,8 +27,10 @@
 use std::{
     fmt, fs, io,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -58,6 +60,14 @@ pub struct Config {
     /// Where it listens.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are. Default: where it listens.
+    pub admin_listen: Option<SocketAddr>,
+    /// The most connections at a time where it listens. Default: 1024, and at most half of the files
+    /// that the process may have open.
+    pub max_connections: Option<NonZeroUsize>,
+    /// How long requests have to finish when the server stops. Default: 20 s.
+    #[serde(default, deserialize_with = "text::duration")]
+    pub drain_timeout: Option<Duration>,
     /// The `Host` headers that it serves. Default: those of this machine if it listens only
     /// there, else any.
     pub allowed_hosts: Option<Vec<String>>,

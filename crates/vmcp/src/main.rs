@@ -60,7 +60,10 @@ async fn serve(path: PathBuf) -> anyhow::Result<()> {
     // Whoever started the server may not read; it serves all the same.
     let address = server.local_addr()?;
     let _ = writeln!(stdout(), "vmcp is serving MCP on http://{address}/mcp");
-    server.serve(stop).await?;
+    if let Some(address) = server.admin_addr() {
+        let _ = writeln!(stdout(), "metrics and probes are on http://{}", address?);
+    }
+    server.serve(stop).await;
     Ok(())
 }
 

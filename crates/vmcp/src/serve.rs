@@ -11,7 +11,7 @@
 //! No session is opened and nothing is sent that was not asked for: a client that wants to know
 //! whether a list has changed lists again.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -48,6 +48,12 @@ use metrics::Metrics;
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long the body of a request may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long what has come in part may take to come whole, once the server drains.
+pub(crate) const HALF_WITHIN: Duration = Duration::from_secs(2);
+
 /// What is served, to whom, and how.
 #[derive(Debug)]
 pub struct Edge {
@@ -75,12 +81,27 @@ struct Shared {
     mcp: McpService,
     authenticator: Arc<dyn Authenticator>,
     rejection: Rejection,
-    ready: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
     metrics: Metrics,
 }
 
+/// What is served, by who asks for it.
+#[derive(Debug)]
+pub(crate) struct Routers {
+    /// The routes `/mcp` and `/.well-known/oauth-protected-resource`, for callers.
+    pub(crate) mcp: Router,
+    /// The routes `/livez`, `/readyz` and `/metrics`, which ask nobody who they are.
+    pub(crate) admin: Router,
+}
+
 /// The routes `/mcp`, `/.well-known/oauth-protected-resource`, `/livez`, `/readyz` and `/metrics`.
-pub fn router(mut edge: Edge) -> Router {
+pub fn router(edge: Edge) -> Router {
+    let Routers { mcp, admin } = routers(edge, watch::channel(false).1);
+    mcp.merge(admin)
+}
+
+/// The routes of `edge`. Once it is draining, requests that have come in part are not waited for.
+pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Routers {
     let handler = Handler::new(&edge.name, edge.vmcp, edge.rejection);
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -96,24 +117,36 @@ pub fn router(mut edge: Edge) -> Router {
         mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
         authenticator: edge.authenticator,
         rejection: edge.rejection,
-        ready: edge.ready,
+        draining,
         metrics: Metrics::register(&mut edge.registry),
     };
-    Router::new()
+    let mcp = Router::new()
         .route("/mcp", any(mcp::serve))
         .route(ProtectedResource::WELL_KNOWN, get(resource::serve))
-        .route(resource::BELOW, get(resource::serve))
+        .route(resource::BELOW, get(resource::serve));
+    let probes = Router::new()
         .route("/livez", get(StatusCode::OK))
-        .route("/readyz", get(readyz))
-        .with_state(shared)
-        .merge(toolgate_telemetry::router(edge.registry))
+        .route("/readyz", get(readyz));
+    Routers {
+        mcp: mcp.with_state(shared),
+        admin: probes
+            .with_state(edge.ready)
+            .merge(toolgate_telemetry::router(edge.registry)),
+    }
 }
 
-async fn readyz(State(shared): State<Shared>) -> StatusCode {
-    if *shared.ready.borrow() {
+async fn readyz(State(ready): State<watch::Receiver<bool>>) -> StatusCode {
+    if *ready.borrow() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// Ends when `draining` is true; never if nobody is left to say so.
+pub(crate) async fn begins(mut draining: watch::Receiver<bool>) {
+    if draining.wait_for(|draining| *draining).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use toolgate_client::{Client, OnUnavailable};
 use toolgate_limit::{Limiter, NameError, ServerId};
 use toolgate_policy::Watch;
@@ -17,14 +21,20 @@ use crate::{
     embedded,
     gate::Replicas,
     rate_limited,
-    serve::{Edge, router},
+    serve::{Edge, Routers, begins, routers},
 };
+
+mod connections;
 
 /// How long `/readyz` waits for backends that are slow to connect.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long requests have to finish when the server stops.
-const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long requests have to finish when the server stops, where nothing is configured. Kubernetes
+/// kills after 30 s, of which a `preStop` hook may take some.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
+
+/// The most connections to an address that serves no MCP: probes and scrapes.
+const MOST_OF_ADMIN: usize = 64;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +76,13 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    router: axum::Router,
+    routers: Routers,
+    /// Where metrics and probes are served, if not beside MCP.
+    admin: Option<TcpListener>,
+    max_connections: usize,
+    drain_within: Duration,
     ready: watch::Sender<bool>,
+    stopping: watch::Sender<bool>,
     settled: watch::Receiver<bool>,
     /// Keeps inline limits up to date.
     _limits: Option<Watch>,
@@ -91,9 +106,12 @@ impl Server {
         }
         let (ready, is_ready) = watch::channel(false);
         let address = config.listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| StartError::Listen { address, source })?;
+        let listener = listen(address).await?;
+        let admin = match config.admin_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let (stopping, is_draining) = watch::channel(false);
         let edge = Edge {
             allowed_hosts: config.allowed_hosts.or_else(|| hosts_of(address)),
             name: config.name,
@@ -103,10 +121,15 @@ impl Server {
             ready: is_ready,
             registry,
         };
+        let max_connections = config.max_connections;
         Ok(Self {
             listener,
-            router: router(edge),
+            routers: routers(edge, is_draining),
+            admin,
+            max_connections: max_connections.map_or_else(connections::default_most, Into::into),
+            drain_within: config.drain_timeout.unwrap_or(DRAIN_WITHIN),
             ready,
+            stopping,
             settled,
             _limits: watch,
         })
@@ -117,46 +140,68 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` is there, and then until requests have finished, within bounds.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let (stopping, mut stopped) = watch::channel(false);
-        let ready = self.ready;
-        let mut settled = self.settled;
-        let lifecycle = tokio::spawn(async move {
-            let until_ready = async {
-                // Backends that are slow are missed in lists, but serve nobody worse than that.
-                let _ = timeout(READY_WITHIN, settled.wait_for(|settled| *settled)).await;
-                ready.send_replace(true);
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                () = until_ready => {}
-                () = stop => {}
-            }
-            ready.send_replace(false);
-            info!("draining");
-            stopping.send_replace(true);
-            // Keeps the channel open: requests still ask whether this server is ready.
-            ready.closed().await;
-        });
-        let mut drain = stopped.clone();
-        let serve = axum::serve(self.listener, self.router).with_graceful_shutdown(async move {
-            let _ = stopped.wait_for(|stopping| *stopping).await;
-        });
-        let too_long = async {
-            let _ = drain.wait_for(|stopping| *stopping).await;
-            tokio::time::sleep(DRAIN_WITHIN).await;
-        };
-        let served = tokio::select! {
-            served = serve => served,
-            () = too_long => {
-                warn!(within = ?DRAIN_WITHIN, "requests did not finish");
-                Ok(())
-            }
-        };
-        lifecycle.abort();
-        served
+    /// Where metrics and probes are, if they have an address of their own.
+    pub fn admin_addr(&self) -> Option<io::Result<SocketAddr>> {
+        self.admin.as_ref().map(TcpListener::local_addr)
     }
+
+    /// Serves until `stop` is there, and then until requests have finished, within bounds.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let draining = self.stopping.subscribe();
+        let lifecycle = lifecycle(self.ready, self.stopping, self.settled, stop);
+        let Routers { mcp, admin: probes } = self.routers;
+        let (mcp, admin) = match self.admin {
+            Some(listener) => (mcp, Some((listener, probes))),
+            None => (mcp.merge(probes), None),
+        };
+        let served = connections::serve(self.listener, mcp, self.max_connections, draining.clone());
+        // It is there as long as the other is, so that a drain can be watched.
+        let watched = async {
+            if let Some((listener, probes)) = admin {
+                let (_never, draining) = watch::channel(false);
+                connections::serve(listener, probes, MOST_OF_ADMIN, draining).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let too_long = async {
+            begins(draining).await;
+            sleep(self.drain_within).await;
+        };
+        tokio::select! {
+            () = served => {}
+            () = watched => {}
+            () = lifecycle => {}
+            () = too_long => warn!(within = ?self.drain_within, "requests did not finish"),
+        }
+    }
+}
+
+/// Says when this server is ready and when it drains. It has no end: requests ask until theirs.
+async fn lifecycle(
+    ready: watch::Sender<bool>,
+    stopping: watch::Sender<bool>,
+    mut settled: watch::Receiver<bool>,
+    stop: impl Future<Output = ()>,
+) {
+    let until_ready = async {
+        // Backends that are slow are missed in lists, but serve nobody worse than that.
+        let _ = timeout(READY_WITHIN, settled.wait_for(|settled| *settled)).await;
+        ready.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = until_ready => {}
+        () = stop => {}
+    }
+    ready.send_replace(false);
+    info!("draining");
+    stopping.send_replace(true);
+    std::future::pending::<()>().await;
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| StartError::Listen { address, source })
 }
 
 fn core(config: &Config) -> Result<Core, StartError> {

@@ -196,6 +196,18 @@ fn limits_that_seem_to_be_meant_are_never_ignored() {
 }
 
 #[test]
+fn connections_and_the_drain_have_bounds_that_can_be_set() {
+    let (config, unknown) =
+        parse("adminListen: 127.0.0.1:9\nmaxConnections: 7\ndrainTimeout: 5s\n").unwrap();
+    assert_eq!(unknown, [""; 0]);
+    assert_eq!(config.admin_listen.unwrap().port(), 9);
+    assert_eq!(config.max_connections.unwrap().get(), 7);
+    assert_eq!(config.drain_timeout, Some(Duration::from_secs(5)));
+    assert!(parse("maxConnections: 0\n").is_err());
+    assert!(parse("drainTimeout: 0s\n").is_err());
+}
+
+#[test]
 fn limits_that_fit_badly_are_warned_of() {
     let warning = |rest: &str| parse(rest).unwrap().0.warning();
     let global = "{global: {maxTokens: 1, refillPeriod: 1m}}";

@@ -1,13 +1,20 @@
 //! The route `/mcp`: who calls, and one message or many.
 
 use axum::{
-    body::to_bytes,
+    body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{
+        Method, StatusCode,
+        header::{CONNECTION, HeaderValue},
+    },
     response::{IntoResponse, Response},
 };
+use tokio::time::sleep;
 
-use super::{MAX_BODY_BYTES, Shared, batch, caller::Caller, message, refusal};
+use super::{
+    BODY_WITHIN, HALF_WITHIN, MAX_BODY_BYTES, Shared, batch, begins, caller::Caller, message,
+    refusal,
+};
 
 pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let identity = match shared.authenticator.authenticate(request.headers()).await {
@@ -19,12 +26,38 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
         }
     };
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
-        // Too long, or broken off, which nobody is left to be told.
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    let body = match read(&shared, body).await {
+        Ok(body) => body,
+        Err(status) => return unread(status),
     };
     if parts.method == Method::POST && batch::is_batch(&body) {
         return batch::serve(&shared, &parts, &body, &identity).await;
     }
     message::serve(&shared, parts, body, Caller::new(identity)).await
+}
+
+/// A whole body, or the status of a request that has none.
+async fn read(shared: &Shared, body: Body) -> Result<Bytes, StatusCode> {
+    let too_slow = async {
+        tokio::select! {
+            () = sleep(BODY_WITHIN) => {}
+            () = async {
+                begins(shared.draining.clone()).await;
+                sleep(HALF_WITHIN).await;
+            } => {}
+        }
+    };
+    tokio::select! {
+        // A body that is there is read, whatever else is the case.
+        biased;
+        // Too long, or broken off, which nobody is left to be told.
+        read = to_bytes(body, MAX_BODY_BYTES) => read.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE),
+        () = too_slow => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}
+
+/// What is left of the body stands where the next request would.
+fn unread(status: StatusCode) -> Response {
+    const CLOSE: HeaderValue = HeaderValue::from_static("close");
+    (status, [(CONNECTION, CLOSE)]).into_response()
 }

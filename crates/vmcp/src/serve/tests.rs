@@ -19,6 +19,7 @@ use crate::{
     testing::Recorder,
 };
 
+mod bodies;
 mod ids;
 mod metrics;
 mod resource;

@@ -9,4 +9,7 @@ mod counter;
 mod metrics;
 mod odd;
 mod oddities;
+mod process;
 mod replica;
+mod settings;
+mod silence;

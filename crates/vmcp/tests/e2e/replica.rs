@@ -1,11 +1,6 @@
 //! The server as it is configured, over HTTP.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use rmcp::{
     RoleClient, ServiceExt as _,
@@ -14,12 +9,14 @@ use rmcp::{
     transport::StreamableHttpClientTransport,
 };
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use vmcp::{Server, config::Config};
 
-use crate::backend::{HttpBackend, url};
+use crate::{
+    backend::{HttpBackend, url},
+    process::Process,
+};
 
 /// A replica in this process.
 pub(crate) struct Replica {
@@ -34,7 +31,7 @@ impl Replica {
         assert_eq!(unknown, [""; 0]);
         let server = Server::bind(config).await.unwrap();
         let address = server.local_addr().unwrap();
-        let serve = tokio::spawn(async { server.serve(std::future::pending()).await.unwrap() });
+        let serve = tokio::spawn(async { server.serve(std::future::pending()).await });
         let replica = Self {
             address,
             _serve: AbortOnDropHandle::new(serve),
@@ -49,7 +46,7 @@ impl Replica {
     }
 }
 
-async fn until_ready(address: SocketAddr) {
+pub(crate) async fn until_ready(address: SocketAddr) {
     let ready = async {
         let url = format!("http://{address}/readyz");
         while !reqwest::get(&url)
@@ -168,53 +165,12 @@ limiter: {{endpoint: 'http://127.0.0.1:1', onUnavailable: {on_unavailable}}}
 #[tokio::test]
 async fn the_binary_serves_and_stops_when_it_is_told() {
     let backend = HttpBackend::start().await;
-    let mut file = NamedTempFile::new().unwrap();
     let yaml = limited(&backend, "name: research\nlisten: 127.0.0.1:0\n");
-    file.write_all(yaml.as_bytes()).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_vmcp"))
-        .args(["serve", "--config"])
-        .arg(file.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = Killed(child.unwrap());
-    let mut greeting = String::new();
-    let stdout = child.0.stdout.as_mut().unwrap();
-    BufReader::new(stdout).read_line(&mut greeting).unwrap();
-    let address = greeting.trim().rsplit('/').nth(1).unwrap().parse().unwrap();
-    until_ready(address).await;
-    let transport = StreamableHttpClientTransport::from_uri(url(address));
+    let process = Process::start(&yaml, ":").await;
+    until_ready(process.address).await;
+    let transport = StreamableHttpClientTransport::from_uri(url(process.address));
     let client = ().serve(transport).await.unwrap();
     call(&client, "a_echo", json!({})).await.unwrap();
     drop(client);
-
-    let id = child.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let ended = async {
-        loop {
-            if let Some(status) = child.0.try_wait().unwrap() {
-                return status;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let status = timeout(Duration::from_secs(10), ended)
-        .await
-        .expect("it stops");
-    assert!(status.success());
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    process.stopped().await;
 }
