@@ -2,8 +2,8 @@
 //!
 //! The fields are those of a `ToolHive` vMCP `config.yaml` where that has them. What is not known
 //! here is named in a warning and otherwise ignored, so that such a file is read as far as it goes.
-//! Limits are an exception: in `rateLimiting` what is not known is an error, for a typo must not open
-//! the gate.
+//! Limits are an exception: in `rateLimiting` what is not known is an error, and so is what looks like
+//! a misspelt `limiter`, for a typo must not open the gate.
 //!
 //! ```
 //! use vmcp::config::Config;
@@ -148,6 +148,9 @@ pub enum ConfigError {
     /// Limits that cannot be.
     #[error("the limits are not valid:\n{0}")]
     Limits(Diagnostics),
+    /// A field that seems to be meant for `limiter`.
+    #[error("unknown field {0:?}; did you mean limiter?")]
+    Limiter(String),
 }
 
 /// The name of the block of limits.
@@ -187,6 +190,12 @@ impl Config {
                 })
             });
         let mut config = config.map_err(|error| ConfigError::Parse(Box::new(error)))?;
+        // Ignored, as other fields are, it would turn all limits off.
+        if config.limiter.is_none()
+            && let Some(field) = unknown.iter().find(|field| text::is_like("limiter", field))
+        {
+            return Err(ConfigError::Limiter(field.clone()));
+        }
         let limits = read_inline(file, text, &config.server()?).into_result();
         let (policies, warnings) = limits.map_err(ConfigError::Limits)?;
         config.rate_limiting = policies.into_iter().next().map(|policy| InlineLimits {

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 use vmcp::{Server, config::Config};
+
+mod log;
 
 /// Many MCP servers behind one endpoint, with shared rate limits
 #[derive(Parser)]
@@ -31,14 +32,18 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // rmcp warns of every error that it sends, with all that it says, resource URIs too.
-    let quiet = || EnvFilter::new("info,rmcp=error");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet());
+    let Command::Serve { config } = Vmcp::parse().command;
+    let filter = match log::filter(std::env::var_os(log::VARIABLE)) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let Command::Serve { config } = Vmcp::parse().command;
     match serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

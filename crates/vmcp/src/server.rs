@@ -251,7 +251,10 @@ fn gate(
                 (Arc::new(limiter), OnUnavailable::Allow)
             }
             (Some(LimiterConfig::Embedded), None) => return Err(StartError::NoLimits),
-            (None, None) => return Ok((None, None)),
+            (None, None) => {
+                warn!("no limits: neither limiter nor rateLimiting is set, and all calls run");
+                return Ok((None, None));
+            }
         };
     let gate = Gate::new(server, limiter, on_unavailable);
     gate.register(registry);

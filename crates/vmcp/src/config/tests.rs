@@ -195,6 +195,36 @@ fn limits_that_seem_to_be_meant_are_never_ignored() {
     assert!(parse("rateLimiting:\n").unwrap().0.rate_limiting.is_none());
 }
 
+/// `limitter: {…}` was ignored with a warning, and all calls ran unlimited.
+#[test]
+fn a_misspelt_limiter_is_never_ignored() {
+    for wrong in [
+        "limitter",
+        "Limiter",
+        "limter",
+        "limiters",
+        "lmiiter",
+        "toolLimiter",
+        "limits",
+    ] {
+        let error = parse(&format!("{wrong}: {{endpoint: 'http://l:1'}}\n")).unwrap_err();
+        assert_eq!(
+            error,
+            format!("unknown field {wrong:?}; did you mean limiter?")
+        );
+    }
+    for other in [
+        "telemetry",
+        "groupRef",
+        "timeout",
+        "aggregation",
+        "operational",
+        "limbo",
+    ] {
+        assert_eq!(parse(&format!("{other}: {{}}\n")).unwrap().1, [other]);
+    }
+}
+
 #[test]
 fn connections_and_the_drain_have_bounds_that_can_be_set() {
     let (config, unknown) =

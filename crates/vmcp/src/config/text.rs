@@ -1,4 +1,4 @@
-//! Fields that are written as text, in the form that `FromStr` reads.
+//! Fields that are written as text, in the form that `FromStr` reads, and names of fields.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -23,4 +23,26 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(
         return Err(D::Error::custom("a duration must be positive"));
     }
     Ok(Some(duration))
+}
+
+/// Whether `field` looks like a misspelt `name`, which is in small letters: it holds it, or up to two
+/// letters are wrong, missing or too many.
+pub(super) fn is_like(name: &str, field: &str) -> bool {
+    let letters = field.chars().filter(|c| c.is_alphanumeric());
+    let field: String = letters.flat_map(char::to_lowercase).collect();
+    field.contains(name) || distance(name, &field) <= 2
+}
+
+/// How many letters must be changed, added or left out to make `a` of `b`, by Levenshtein.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, of_a) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, of_b) in b.chars().enumerate() {
+            let changed = diagonal + usize::from(of_a != of_b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.chars().count()]
 }

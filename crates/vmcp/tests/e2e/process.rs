@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     net::SocketAddr,
-    process::Stdio,
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -68,4 +68,14 @@ impl Process {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     }
+}
+
+/// Runs it to an end that it comes to by itself.
+pub(crate) async fn run(yaml: &str, first: &str) -> Output {
+    let config = file(yaml);
+    let ended = command(&config, first).output();
+    timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("it ends")
+        .unwrap()
 }
