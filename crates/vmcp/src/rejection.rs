@@ -56,11 +56,6 @@ pub enum HttpStatus {
 }
 
 impl Rejection {
-    /// Whether a denied tool call is a JSON-RPC error.
-    pub(crate) fn is_protocol_error(self) -> bool {
-        self.form == Form::Error
-    }
-
     /// What is answered to a tool call that was not served: a tool result that says so, or a
     /// JSON-RPC error.
     pub fn of_tool_call(
@@ -83,7 +78,26 @@ impl Rejection {
 
 /// The JSON-RPC answer to a message that is no request, with its id as it came where it has one.
 pub(crate) fn invalid_request(id: Option<&RawValue>, message: &str) -> String {
-    let error = json!(ErrorData::invalid_request(message.to_owned(), None));
+    answer(id, &ErrorData::invalid_request(message.to_owned(), None))
+}
+
+/// The JSON-RPC answer to a request whose parameters are not those of its method.
+pub(crate) fn invalid_params(id: Option<&RawValue>, message: String) -> String {
+    answer(id, &ErrorData::invalid_params(message, None))
+}
+
+/// The JSON-RPC answer to a message that is no JSON.
+pub(crate) fn parse_error(message: String) -> String {
+    answer(None, &ErrorData::parse_error(message, None))
+}
+
+/// The JSON-RPC answer to a message whose own was lost.
+pub(crate) fn internal_error(id: Option<&RawValue>) -> String {
+    answer(id, &ErrorData::internal_error("internal error", None))
+}
+
+fn answer(id: Option<&RawValue>, error: &ErrorData) -> String {
+    let error = json!(error);
     let id = id.map_or_else(String::new, |id| format!(r#""id":{id},"#));
     format!(r#"{{"jsonrpc":"2.0",{id}"error":{error}}}"#)
 }

@@ -39,6 +39,7 @@ mod mcp;
 mod message;
 mod metrics;
 mod outcome;
+mod params;
 mod refusal;
 mod resource;
 

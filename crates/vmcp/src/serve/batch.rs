@@ -22,6 +22,16 @@ const MAX_ELEMENTS: usize = 100;
 /// Elements of one batch that are served at a time.
 const CONCURRENCY: usize = 8;
 
+/// What became of one element.
+enum Served {
+    /// It asked for no answer.
+    Nothing,
+    /// The answer, as JSON.
+    Answer(String),
+    /// For its headers, which are those of all, and before it was read.
+    Refused(Response),
+}
+
 /// Whether `body` is a JSON array.
 pub(super) fn is_batch(body: &[u8]) -> bool {
     body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
@@ -43,13 +53,19 @@ pub(super) async fn serve(
             return invalid(&format!("a batch of more than {MAX_ELEMENTS} elements"));
         }
         Ok(elements) => elements,
-        Err(error) => return invalid(&error.to_string()),
+        Err(error) => return message::not_json(&error),
     };
-    let served = stream::iter(elements)
+    let mut served = stream::iter(elements)
         .map(|element| serve_element(shared, parts, element, identity))
-        .buffered(CONCURRENCY)
-        .filter_map(std::future::ready);
-    let answers: Vec<String> = served.collect().await;
+        .buffered(CONCURRENCY);
+    let mut answers = Vec::new();
+    while let Some(served) = served.next().await {
+        match served {
+            Served::Nothing => {}
+            Served::Answer(answer) => answers.push(answer),
+            Served::Refused(response) => return response,
+        }
+    }
     if answers.is_empty() {
         StatusCode::ACCEPTED.into_response()
     } else {
@@ -57,18 +73,18 @@ pub(super) async fn serve(
     }
 }
 
-/// The answer to one element, as JSON; none to a notification.
 async fn serve_element(
     shared: &Shared,
     parts: &Parts,
     element: Box<RawValue>,
     identity: &Identity,
-) -> Option<String> {
+) -> Served {
     let read = Message::read(element.get().as_bytes());
     let id = read.as_ref().and_then(Message::raw_id);
-    if read.as_ref().and_then(Message::method) == Some("initialize") {
-        let message = "initialize must not be part of a batch";
-        return Some(rejection::invalid_request(id, message));
+    let refused = |reason: &str| Served::Answer(rejection::invalid_request(id, reason));
+    let method = read.as_ref().and_then(Message::method);
+    if method == Some("initialize") {
+        return refused("initialize must not be part of a batch");
     }
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -79,13 +95,19 @@ async fn serve_element(
     let caller = Caller::new(identity.clone());
     let response = message::serve(shared, own_parts, body, caller).await;
     if response.status() == StatusCode::ACCEPTED {
-        return None;
+        return Served::Nothing;
+    }
+    if response.status().is_client_error() && !message::is_json(response.headers()) {
+        return Served::Refused(response);
     }
     let answer = to_bytes(response.into_body(), usize::MAX).await.ok();
     let answer = answer.filter(|answer| serde_json::from_slice::<&RawValue>(answer).is_ok());
     let answer = answer.and_then(|answer| String::from_utf8(answer.into()).ok());
-    // Refused before it was read as JSON-RPC, with a text for people.
-    Some(answer.unwrap_or_else(|| rejection::invalid_request(id, "not a JSON-RPC request")))
+    let Some(answer) = answer else {
+        // An error of this process, which its log has.
+        return Served::Answer(rejection::internal_error(id));
+    };
+    Served::Answer(answer)
 }
 
 fn has_batches(headers: &HeaderMap) -> bool {

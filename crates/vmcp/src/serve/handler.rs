@@ -6,16 +6,16 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
-        GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, RequestMetaObject,
-        ServerCapabilities, ServerConfig,
+        CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams, GetPromptResponse,
+        Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+        ListToolsResult, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
+        ReadResourceResponse, RequestMetaObject, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
 };
 use tracing::{Instrument, Span, field::Empty, info_span};
 
-use super::{caller::Caller, outcome::Outcome};
+use super::{caller::Caller, outcome::Outcome, params};
 use crate::{
     Vmcp, VmcpError,
     rejection::{self, Rejection},
@@ -201,5 +201,18 @@ impl ServerHandler for Handler {
         let served = self.vmcp.complete(&caller.identity, complete);
         let served = served.instrument(unlimited("completion/complete")).await;
         answer(served, caller, &context)
+    }
+
+    /// Of a method that is not known here, and of one that is but whose parameters were not read.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let CustomRequest { method, params, .. } = request;
+        Err(match params::fault(&method, params) {
+            Some(fault) => ErrorData::invalid_params(fault, None),
+            None => ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method, None),
+        })
     }
 }

@@ -11,6 +11,8 @@ use rmcp::model::RequestId;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::params;
+
 /// What is looked at of a message before rmcp reads it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Message<'a> {
@@ -68,6 +70,13 @@ impl<'a> Message<'a> {
             }
             Err(_) => Id::Wrong(id),
         }
+    }
+
+    /// What is wrong with the parameters of a 2.0 message; none if its method is not served here.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.jsonrpc.filter(|version| version.get() == r#""2.0""#)?;
+        let params = self.params.map(|params| serde_json::from_str(params.get()));
+        params::fault(self.method()?, params.transpose().ok()?)
     }
 
     /// The message with an id that rmcp takes.

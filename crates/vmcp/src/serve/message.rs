@@ -4,13 +4,15 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
     http::{
-        HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderValue, Method, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
     response::{IntoResponse, Response},
 };
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
+use toolgate_limit::Denial;
 
 use super::{
     Shared,
@@ -31,6 +33,7 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
     let method = message.as_ref().and_then(Message::method);
     let method = method.map_or(metrics::Method::OTHER, metrics::Method::of);
     let id = message.as_ref().map_or(Id::Plain, Message::id);
+    let is_json = is_json(&parts.headers);
     let response = match (id, &message) {
         (Id::Wrong(id), _) => {
             let error = rejection::invalid_request(Some(id), "id: must be a string or a number");
@@ -41,6 +44,11 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
             Err(error) => internal(&error),
         },
         _ => ask(shared, parts, body.clone(), caller.clone()).await,
+    };
+    let response = match response.status() {
+        // What rmcp cannot read though it came as JSON. It says so in words for people.
+        StatusCode::UNSUPPORTED_MEDIA_TYPE if is_json => unreadable(&body, message.as_ref()),
+        _ => response,
     };
     let (response, outcome) = match settle(response, id, &caller).await {
         Ok(settled) => settled,
@@ -53,19 +61,52 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
 async fn ask(shared: &Shared, parts: Parts, body: Bytes, caller: Caller) -> Response {
     let mut request = Request::from_parts(parts, Body::from(body));
     request.extensions_mut().insert(caller.clone());
-    let mut response = shared.mcp.handle(request).await.map(Body::new);
+    let response = shared.mcp.handle(request).await.map(Body::new);
+    match caller.denial() {
+        Some(denial) if shared.rejection.http_status == HttpStatus::TooManyRequests => {
+            with_denial(response, denial).await
+        }
+        _ => response,
+    }
+}
 
-    if let Some(denial) = caller.denial()
-        && shared.rejection.is_protocol_error()
-        && shared.rejection.http_status == HttpStatus::TooManyRequests
-    {
-        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+/// The status of a denial, if `response` is a JSON-RPC error. Tool calls may have a result instead.
+async fn with_denial(response: Response, denial: &Denial) -> Response {
+    let (mut parts, body) = response.into_parts();
+    // Made by this process, and as long as it made it.
+    let body = match to_bytes(body, usize::MAX).await {
+        Ok(body) => body,
+        Err(error) => return internal(&error),
+    };
+    let is_error = Answer::read(&body).is_some_and(|answer| answer.is_error());
+    if is_error {
+        parts.status = StatusCode::TOO_MANY_REQUESTS;
         if let Some(seconds) = retry_after_seconds(denial) {
             let seconds = HeaderValue::from(seconds);
-            response.headers_mut().insert(RETRY_AFTER, seconds);
+            parts.headers.insert(RETRY_AFTER, seconds);
         }
     }
-    response
+    Response::from_parts(parts, Body::from(body))
+}
+
+/// Says what is wrong with `body`, which is no JSON-RPC message of a client.
+fn unreadable(body: &[u8], message: Option<&Message<'_>>) -> Response {
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(body) {
+        return not_json(&error);
+    }
+    let id = message.and_then(Message::raw_id);
+    let fault = message.filter(|_| id.is_some()).and_then(Message::fault);
+    let error = match fault {
+        Some(fault) => rejection::invalid_params(id, fault),
+        None => rejection::invalid_request(id, "not a JSON-RPC 2.0 message"),
+    };
+    json(StatusCode::BAD_REQUEST, error)
+}
+
+/// The answer to a body that is no JSON. The error says where, and not what is there.
+pub(super) fn not_json(error: &serde_json::Error) -> Response {
+    let error = rejection::parse_error(format!("not JSON: {error}"));
+    json(StatusCode::BAD_REQUEST, error)
 }
 
 /// Puts an odd id back, and finds out what became of a message that the handler has not seen.
@@ -75,7 +116,7 @@ async fn settle(
     id: Id<'_>,
     caller: &Caller,
 ) -> Result<(Response, Outcome), Box<dyn std::error::Error + Send + Sync>> {
-    let is_json = response.headers().get(CONTENT_TYPE) == Some(&JSON);
+    let is_json = is_json(response.headers());
     let by_status = match response.status() {
         status if status.is_success() => Outcome::Ok,
         _ => Outcome::Error,
@@ -102,6 +143,15 @@ async fn settle(
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Whether what goes with `headers` says that it is JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
 
 /// A response with the JSON `text`.
 pub(super) fn json(status: StatusCode, text: String) -> Response {

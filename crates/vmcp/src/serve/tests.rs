@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod bodies;
+mod forms;
 mod ids;
 mod metrics;
 mod resource;
