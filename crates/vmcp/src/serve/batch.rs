@@ -3,6 +3,8 @@
 //! Each element is served as if it had come alone, so that no batch gets past a limit, and its
 //! answer carries its own id. rmcp serves single messages only; the splitting is done here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::{
     body::{Bytes, to_bytes},
     http::{HeaderMap, Request, StatusCode, request::Parts},
@@ -21,6 +23,10 @@ const MAX_ELEMENTS: usize = 100;
 
 /// Elements of one batch that are served at a time.
 const CONCURRENCY: usize = 8;
+
+/// When the answers to a batch are so long together, in bytes, no more of its requests are begun. The
+/// up to [`CONCURRENCY`] that have begun are answered all the same.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What became of one element.
 enum Served {
@@ -55,8 +61,9 @@ pub(super) async fn serve(
         Ok(elements) => elements,
         Err(error) => return message::not_json(&error),
     };
+    let length = AtomicUsize::new(0);
     let mut served = stream::iter(elements)
-        .map(|element| serve_element(shared, parts, element, identity))
+        .map(|element| serve_element(shared, parts, element, identity, &length))
         .buffered(CONCURRENCY);
     let mut answers = Vec::new();
     while let Some(served) = served.next().await {
@@ -78,6 +85,7 @@ async fn serve_element(
     parts: &Parts,
     element: Box<RawValue>,
     identity: &Identity,
+    length: &AtomicUsize,
 ) -> Served {
     let read = Message::read(element.get().as_bytes());
     let id = read.as_ref().and_then(Message::raw_id);
@@ -85,6 +93,11 @@ async fn serve_element(
     let method = read.as_ref().and_then(Message::method);
     if method == Some("initialize") {
         return refused("initialize must not be part of a batch");
+    }
+    if id.is_some() && length.load(Ordering::Relaxed) >= MAX_ANSWER_BYTES {
+        return refused(&format!(
+            "not run: the answers before are more than {MAX_ANSWER_BYTES} bytes together"
+        ));
     }
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -107,6 +120,7 @@ async fn serve_element(
         // An error of this process, which its log has.
         return Served::Answer(rejection::internal_error(id));
     };
+    length.fetch_add(answer.len(), Ordering::Relaxed);
     Served::Answer(answer)
 }
 

@@ -129,3 +129,26 @@ async fn a_denied_prompt_has_the_status_429_where_denied_tool_calls_are_results(
     assert_eq!(response.headers()[header::RETRY_AFTER], "20");
     assert_eq!(answer["error"]["code"], json!(-32029));
 }
+
+/// One batch of 100 calls was answered with 333 MB.
+#[tokio::test]
+async fn the_answers_to_a_batch_have_a_bound_and_what_is_beyond_does_not_run() {
+    let mut tool = rmcp::model::Tool::default();
+    tool.description = Some("x".repeat(1024 * 1024).into());
+    let recorder = Arc::new(Recorder::with_tools(vec![tool]));
+    let router = router(edge(recorder.clone(), Rejection::default()));
+    let list = |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"});
+    let batch: Vec<_> = (0..100).map(list).collect();
+    let (response, answers) = send(&router, request(None, &json!(batch))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let answers = answers.as_array().unwrap();
+    let ids: Vec<_> = answers.iter().map(|answer| answer["id"].clone()).collect();
+    assert_eq!(ids, (0..100).map(|id| json!(id)).collect::<Vec<_>>());
+    let results = answers.iter().filter(|a| a.get("result").is_some()).count();
+    assert!((16..=24).contains(&results), "{results}");
+    assert_eq!(recorder.methods().len(), results);
+    let refused = answers
+        .iter()
+        .filter(|a| a["error"]["code"] == json!(-32600));
+    assert_eq!(refused.count(), 100 - results);
+}
