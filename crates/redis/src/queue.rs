@@ -1,16 +1,18 @@
 //! Where concurrent checks become batches, by themselves.
 //!
-//! One task sends batches, one at a time. Checks that come while a batch is on its way wait in a
-//! channel; when the batch is back, those that wait become the next one. Under low load a check
-//! travels alone and waits for nothing; under high load batches grow. There is no timer.
+//! One task sends batches. Checks that come while a batch is on its way wait; when the batch is
+//! back, those that wait become the next one. A second batch follows at once when enough wait to
+//! fill it, so that Redis need not wait for us. Under low load a check travels alone and waits for
+//! nothing; under high load batches grow. There is no timer.
 //!
 //! When more checks come than Redis decides, a check that has waited half its time is refused
 //! rather than sent: it would be paid, and answered when nobody listens any more. A batch has what
 //! its oldest check has left. So every check has its answer within the deadline, without a timer
 //! of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -18,10 +20,19 @@ use tokio::{
 };
 use toolgate_limit::{Answer, Plan, StoreError};
 
-use crate::{batch::Batch, denials::Denials, error::unavailable, link::Link, script::CheckScript};
+use crate::{
+    batch::{Batch, MAX_CHECKS},
+    denials::Denials,
+    error::unavailable,
+    link::Link,
+    script::CheckScript,
+};
 
 /// The most checks that wait for a batch. More are refused at once.
 const MAX_WAITING: usize = 16_384;
+
+/// The most batches on their way. Redis decides one at a time; a second lies ready there.
+const MAX_ON_THEIR_WAY: usize = 2;
 
 /// An answer that is on its way.
 pub(crate) type Pending = oneshot::Receiver<Result<Answer, StoreError>>;
@@ -90,21 +101,38 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    async fn run(self, mut waiting: mpsc::Receiver<Job>) {
-        let mut first = waiting.recv().await;
+    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = VecDeque::with_capacity(MAX_CHECKS);
+        let mut arrived = Vec::with_capacity(MAX_CHECKS);
+        let mut on_their_way = FuturesUnordered::new();
         // What those hear who have waited too long.
         let mut reason = StoreError::Overloaded;
-        while let Some(job) = first {
-            let gathered = gather(job, &mut waiting, self.deadline / 2, &reason);
-            if let Some(oldest) = gathered.callers.iter().map(|caller| caller.since).min() {
-                let until = oldest + self.deadline;
-                let outcome = self.decide(gathered.batch, gathered.callers, until).await;
-                reason = outcome.err().unwrap_or(StoreError::Overloaded);
+        loop {
+            let room = MAX_CHECKS - waiting.len();
+            tokio::select! {
+                Some(outcome) = on_their_way.next() => {
+                    reason = Result::err(outcome).unwrap_or(StoreError::Overloaded);
+                }
+                count = jobs.recv_many(&mut arrived, room), if room > 0 => {
+                    if count == 0 {
+                        return; // the store is gone, and whoever asked it
+                    }
+                    waiting.extend(arrived.drain(..));
+                }
             }
-            first = match gathered.left_over {
-                Some(job) => Some(job),
-                None => waiting.recv().await,
-            };
+            loop {
+                let next = match on_their_way.len() {
+                    0 => !waiting.is_empty(),
+                    count => count < MAX_ON_THEIR_WAY && waiting.len() >= MAX_CHECKS,
+                };
+                if !next {
+                    break;
+                }
+                let (batch, callers) = gather(&mut waiting, self.deadline / 2, &reason);
+                if let Some(oldest) = callers.iter().map(|caller| caller.since).min() {
+                    on_their_way.push(self.decide(batch, callers, oldest + self.deadline));
+                }
+            }
         }
     }
 
@@ -139,44 +167,28 @@ impl Sender {
     }
 }
 
-/// A batch, who waits for it, and the check that goes into the next one.
-struct Gathered {
-    batch: Batch,
-    callers: Vec<Caller>,
-    left_over: Option<Job>,
-}
-
-/// All checks that wait, as far as they go into one batch. Those that have waited longer than
-/// `patience` are refused, for `reason`.
+/// The first of those that wait, as far as they go into one batch. Those that have waited longer
+/// than `patience` are refused, for `reason`.
 fn gather(
-    first: Job,
-    waiting: &mut mpsc::Receiver<Job>,
+    waiting: &mut VecDeque<Job>,
     patience: Duration,
     reason: &StoreError,
-) -> Gathered {
+) -> (Batch, Vec<Caller>) {
     let now = Instant::now();
     let mut batch = Batch::default();
-    let mut callers = Vec::new();
-    let mut next = Some(first);
-    while let Some(Job { plan, caller }) = next {
+    let mut callers = Vec::with_capacity(waiting.len());
+    while let Some(Job { plan, caller }) = waiting.pop_front() {
         if now.saturating_duration_since(caller.since) > patience {
             let _ = caller.answer.send(Err(reason.clone()));
         } else if !caller.answer.is_closed() {
-            if let Err(plan) = batch.add(plan) {
-                let left_over = Some(Job { plan, caller });
-                return Gathered {
-                    batch,
-                    callers,
-                    left_over,
-                };
+            match batch.add(plan) {
+                Ok(()) => callers.push(caller),
+                Err(plan) => {
+                    waiting.push_front(Job { plan, caller });
+                    break;
+                }
             }
-            callers.push(caller);
         }
-        next = waiting.try_recv().ok();
     }
-    Gathered {
-        batch,
-        callers,
-        left_over: None,
-    }
+    (batch, callers)
 }
