@@ -1,6 +1,8 @@
 //! One limit: a quota at one scope, for the server or one operation.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, hash::BuildHasher as _, sync::Arc};
+
+use foldhash::fast::FixedState;
 
 use crate::{Operation, Quota, ServerId, key};
 
@@ -21,13 +23,16 @@ pub struct Limit {
     scope: Scope,
     quota: Quota,
     field: Arc<str>,
+    field_hash: u64,
 }
 
 impl Limit {
     /// The limit of `quota` at `scope` on `operation`, or on the server as a whole.
     pub fn new(server: ServerId, operation: Option<Operation>, scope: Scope, quota: Quota) -> Self {
+        let field = key::field(operation.as_ref());
         Self {
-            field: key::field(operation.as_ref()),
+            field_hash: FixedState::default().hash_one(&*field),
+            field,
             server,
             operation,
             scope,
@@ -58,6 +63,11 @@ impl Limit {
     /// The bucket's name in a store, within its group.
     pub fn field(&self) -> &str {
         &self.field
+    }
+
+    /// A hash of [`Limit::field`], the same for all limits with that field in this process.
+    pub(crate) const fn field_hash(&self) -> u64 {
+        self.field_hash
     }
 }
 

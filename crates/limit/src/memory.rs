@@ -127,9 +127,17 @@ struct Groups {
 /// One group of buckets, and its time in the queue.
 struct Stored {
     key: GroupKey,
-    /// By field.
-    buckets: SmallVec<[(Arc<Limit>, Bucket); 1]>,
+    /// By the hash of the field, and those of equal hash by field.
+    buckets: SmallVec<[Kept; 1]>,
     queued_for: Timestamp,
+}
+
+/// One bucket.
+struct Kept {
+    /// Beside the bucket, so that a search looks at nothing else.
+    field_hash: u64,
+    limit: Arc<Limit>,
+    bucket: Bucket,
 }
 
 /// The buckets of a plan, as they are before its check.
@@ -260,7 +268,7 @@ impl Groups {
                 continue;
             };
             let meant = |of: &Limit| planned.limits.iter().any(|l| l.field() == of.field());
-            stored.buckets.retain(|(of, _)| !meant(of));
+            stored.buckets.retain(|kept| !meant(&kept.limit));
             if stored.buckets.is_empty() {
                 self.forget(place);
             } else {
@@ -280,20 +288,29 @@ impl Stored {
     }
 
     fn bucket(&self, limit: &Limit) -> Option<Bucket> {
-        self.find(limit).ok().map(|found| self.buckets[found].1)
+        let found = self.find(limit).ok()?;
+        Some(self.buckets[found].bucket)
     }
 
     /// Where the bucket of `limit` is, or should be.
     fn find(&self, limit: &Limit) -> Result<usize, usize> {
-        let field = limit.field();
-        self.buckets
-            .binary_search_by(|(of, _)| of.field().cmp(field))
+        self.buckets.binary_search_by(|kept| {
+            let by_hash = kept.field_hash.cmp(&limit.field_hash());
+            by_hash.then_with(|| kept.limit.field().cmp(limit.field()))
+        })
     }
 
     fn keep(&mut self, limit: &Arc<Limit>, bucket: Bucket) {
         match self.find(limit) {
-            Ok(found) => self.buckets[found].1 = bucket,
-            Err(place) => self.buckets.insert(place, (Arc::clone(limit), bucket)),
+            Ok(found) => self.buckets[found].bucket = bucket,
+            Err(place) => {
+                let kept = Kept {
+                    field_hash: limit.field_hash(),
+                    limit: Arc::clone(limit),
+                    bucket,
+                };
+                self.buckets.insert(place, kept);
+            }
         }
     }
 
@@ -316,7 +333,7 @@ impl Stored {
         let full_after = self
             .buckets
             .iter()
-            .map(|(_, bucket)| bucket.at(bucket.quota(), now).full_after(now));
+            .map(|kept| kept.bucket.at(kept.bucket.quota(), now).full_after(now));
         now + full_after.max().unwrap_or_default()
     }
 }

@@ -92,6 +92,11 @@ impl Link {
         }
     }
 
+    /// Whether work that is begun now is sent at once.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up(_))
+    }
+
     /// The connection that is up, or that is just being made.
     async fn connection(&self) -> Result<Connection, StoreError> {
         let mut state = self.state.clone();

@@ -15,7 +15,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, coop::unconstrained},
     time::Instant,
 };
 use toolgate_limit::{Answer, Plan, StoreError};
@@ -123,14 +123,21 @@ impl Sender {
             loop {
                 let next = match on_their_way.len() {
                     0 => !waiting.is_empty(),
-                    count => count < MAX_ON_THEIR_WAY && waiting.len() >= MAX_CHECKS,
+                    // While a connection is being made, the one that was begun first must go first.
+                    count => {
+                        let is_full = waiting.len() >= MAX_CHECKS;
+                        is_full && count < MAX_ON_THEIR_WAY && self.link.is_up()
+                    }
                 };
                 if !next {
                     break;
                 }
                 let (batch, callers) = gather(&mut waiting, self.deadline / 2, &reason);
                 if let Some(oldest) = callers.iter().map(|caller| caller.since).min() {
-                    on_their_way.push(self.decide(batch, callers, oldest + self.deadline));
+                    // Sent when it is looked at for the first time, so in order; a runtime that
+                    // put it off for fairness would let the next one go first.
+                    let decided = self.decide(batch, callers, oldest + self.deadline);
+                    on_their_way.push(unconstrained(decided));
                 }
             }
         }
