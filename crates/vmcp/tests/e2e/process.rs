@@ -14,6 +14,14 @@ use tokio::{
     time::timeout,
 };
 
+/// A server on a free port, with nothing behind it.
+pub(crate) const CONFIG: &str = "
+name: research
+listen: 127.0.0.1:0
+incomingAuth: {type: anonymous}
+backends: []
+";
+
 /// `vmcp serve`. It is killed when it is dropped.
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
@@ -45,6 +53,8 @@ fn file(yaml: &str) -> NamedTempFile {
 impl Process {
     /// Starts it after a line of shell, and waits until it listens.
     pub(crate) async fn start(yaml: &str, first: &str) -> Self {
+        // The tests' own requests need it; a server in this process would have chosen it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = file(yaml);
         let mut child = command(&config, first).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -2,14 +2,7 @@
 
 use tokio::io::AsyncBufReadExt as _;
 
-use crate::process::{Process, run};
-
-const CONFIG: &str = "
-name: research
-listen: 127.0.0.1:0
-incomingAuth: {type: anonymous}
-backends: []
-";
+use crate::process::{CONFIG, Process, run};
 
 #[tokio::test]
 async fn metrics_and_probes_can_have_an_address_of_their_own() {

@@ -8,14 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::process::Process;
-
-const CONFIG: &str = "
-name: research
-listen: 127.0.0.1:0
-incomingAuth: {type: anonymous}
-backends: []
-";
+use crate::process::{CONFIG, Process};
 
 /// 300 connections that said nothing took all 256 files of the process, and nobody was served any
 /// more, nor was anything logged.
