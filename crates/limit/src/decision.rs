@@ -155,9 +155,11 @@ fn answer(plan: &Plan, decision: Decision, buckets: &[Bucket], now: Timestamp) -
         remaining: bucket.tokens(),
         full_after: bucket.full_after(now),
     };
+    let omit = plan.omits_buckets() && decision.is_allowed();
+    let shown = if omit { &[] } else { buckets };
     Answer {
         decision,
-        buckets: plan.limits().zip(buckets).map(status).collect(),
+        buckets: plan.limits().zip(shown).map(status).collect(),
         shadowed: None,
         degraded: false,
     }

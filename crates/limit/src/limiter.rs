@@ -142,27 +142,54 @@ impl StoreLimiter {
         self.policies.snapshot().policy(server).cloned()
     }
 
-    /// The buckets that `check` touches and what its policy does with a denial; none if nothing
-    /// limits the call.
-    fn plan(&self, check: &Check) -> Option<(Plan, Mode)> {
+    /// Decides `checks` together, in order, all by the snapshot that is in force now; one answer for
+    /// each. With `omit_buckets`, answers that allow show none.
+    pub async fn check_all(
+        &self,
+        checks: &[Check],
+        omit_buckets: bool,
+    ) -> Vec<Result<Answer, LimiterError>> {
         let snapshot = self.policies.snapshot();
-        let policy = snapshot.policy(&check.server)?;
-        let plan = policy.plan(check);
-        (!plan.is_empty()).then(|| (plan, policy.mode()))
+        let mut plans = Vec::with_capacity(checks.len());
+        let mut modes = Vec::with_capacity(checks.len());
+        for check in checks {
+            let plan = plan(&snapshot, check);
+            modes.push(plan.as_ref().map(|(_, mode)| *mode));
+            plans.extend(plan.map(|(plan, _)| plan.omitting_buckets(omit_buckets)));
+        }
+        let mut decided = self.store.take(plans).await.into_iter();
+        let answer = |mode: Option<Mode>| match mode {
+            None => Ok(Answer::unlimited()),
+            Some(mode) => {
+                let decided = decided.next().unwrap_or_else(|| Err(no_answer()));
+                Ok(under(mode, decided?))
+            }
+        };
+        modes.into_iter().map(answer).collect()
     }
+}
+
+/// The buckets that `check` touches and what its policy does with a denial; none if nothing limits
+/// the call.
+fn plan(snapshot: &Snapshot, check: &Check) -> Option<(Plan, Mode)> {
+    let policy = snapshot.policy(&check.server)?;
+    let plan = policy.plan(check);
+    (!plan.is_empty()).then(|| (plan, policy.mode()))
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Corrupt("the store has left out an answer".to_owned())
 }
 
 #[async_trait]
 impl Limiter for StoreLimiter {
     async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
-        let Some((plan, mode)) = self.plan(&check) else {
-            return Ok(Answer::unlimited());
-        };
-        Ok(under(mode, self.store.take(plan).await?))
+        let mut answers = self.check_all(&[check], false).await;
+        answers.pop().unwrap_or_else(|| Err(no_answer().into()))
     }
 
     async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {
-        let Some((plan, mode)) = self.plan(&check) else {
+        let Some((plan, mode)) = plan(&self.policies.snapshot(), &check) else {
             return Ok(Answer::unlimited());
         };
         Ok(under(mode, self.store.peek(plan).await?))

@@ -1,6 +1,6 @@
 //! Buckets in this process's memory: for one replica, for development and for tests.
 //!
-//! One mutex around one map. It is held for about a microsecond a check and makes a check atomic
+//! One mutex around one map. It is held for about half a microsecond a check and makes a check atomic
 //! across all its buckets, which no sharding by user could.
 //!
 //! A group of buckets is forgotten once all of them are full again, as a bucket that was never
@@ -76,12 +76,15 @@ impl<C> fmt::Debug for MemoryStore<C> {
 
 #[async_trait]
 impl<C: Clock> BucketStore for MemoryStore<C> {
-    async fn take(&self, plan: Plan) -> Result<Answer, StoreError> {
+    async fn take(&self, plans: Vec<Plan>) -> Vec<Result<Answer, StoreError>> {
         let mut groups = self.lock();
         // Read under the lock: checks are decided in the order of their times.
         let now = groups.observe(self.clock.now());
-        groups.forget_idle(IDLE_PER_CHECK);
-        groups.take(&plan, now)
+        let mut decide = |plan| {
+            groups.forget_idle(IDLE_PER_CHECK);
+            groups.take(plan, now)
+        };
+        plans.iter().map(&mut decide).collect()
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {

@@ -29,6 +29,7 @@ impl Check {
 pub struct Plan {
     server: ServerId,
     cost: u32,
+    omits_buckets: bool,
     groups: SmallVec<[PlannedGroup; 2]>,
 }
 
@@ -42,10 +43,15 @@ pub struct PlannedGroup {
 }
 
 impl Plan {
+    /// The most buckets of one check: at each of two scopes one of the server and one of the
+    /// operation.
+    pub const MAX_BUCKETS_OF_CHECK: usize = 4;
+
     pub(crate) fn new(server: ServerId, cost: NonZeroU32) -> Self {
         Self {
             server,
             cost: cost.get(),
+            omits_buckets: false,
             groups: SmallVec::new(),
         }
     }
@@ -64,6 +70,18 @@ impl Plan {
     /// Tokens asked of every bucket.
     pub const fn cost(&self) -> u32 {
         self.cost
+    }
+
+    /// The same plan, but an answer that allows need not show the buckets.
+    #[must_use]
+    pub const fn omitting_buckets(mut self, omits: bool) -> Self {
+        self.omits_buckets = omits;
+        self
+    }
+
+    /// Whether an answer that allows need not show the buckets.
+    pub const fn omits_buckets(&self) -> bool {
+        self.omits_buckets
     }
 
     /// The buckets by group.

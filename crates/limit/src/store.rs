@@ -11,10 +11,11 @@ use crate::{Answer, Plan};
 /// An implementation must pass the contract suite in `tests/`.
 #[async_trait]
 pub trait BucketStore: fmt::Debug + Send + Sync {
-    /// Decides the check of `plan`, as if at one instant: when every bucket holds the cost each
-    /// pays, else none does. A store may decide concurrent checks together. After an error it is
-    /// not known whether the check has paid.
-    async fn take(&self, plan: Plan) -> Result<Answer, StoreError>;
+    /// Decides the checks of `plans`, which are of one snapshot, in order; each as if at one
+    /// instant: when every bucket holds the cost each pays, else none does. There is one answer for
+    /// each plan. A store may decide concurrent calls together. After an error it is not known
+    /// whether the check has paid.
+    async fn take(&self, plans: Vec<Plan>) -> Vec<Result<Answer, StoreError>>;
 
     /// Decides without paying; the answer shows the buckets as they are.
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError>;

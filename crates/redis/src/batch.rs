@@ -4,8 +4,10 @@
 //! were before. That is all: every later state follows from the pure arithmetic that Lua and Rust
 //! share, so Redis, which everyone waits for, neither computes nor sends it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use indexmap::{Equivalent, IndexMap};
 use redis::{Cmd, Value};
 use smallvec::SmallVec;
 use toolgate_limit::{
@@ -14,29 +16,31 @@ use toolgate_limit::{
 
 use crate::{
     error::corrupt,
-    key::key,
     record,
     reply::{ALLOWED, Before, Reply, UNDECIDED},
 };
 
 mod layout;
 
-/// The most checks in one batch. Redis serves nobody else while it decides one.
-pub(crate) const MAX_CHECKS: usize = 64;
+/// The most checks in one batch. Redis serves nobody else while it decides one, which takes about
+/// half a millisecond. The odd number is so that each of their buckets has a number of one byte.
+pub const MAX_CHECKS: usize = 63;
+
+/// The most buckets in one batch.
+const MAX_BUCKETS: usize = MAX_CHECKS * Plan::MAX_BUCKETS_OF_CHECK;
 
 /// Checks to decide together, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     checks: Vec<Planned>,
-    hashes: Vec<Hash>,
-    hash_of: HashMap<(ServerId, Group), usize, foldhash::fast::RandomState>,
+    hashes: IndexMap<InStore, Fields, RandomState>,
 }
 
 /// A plan and where its buckets are, as places in the batch's hashes.
 #[derive(Debug)]
 struct Planned {
     plan: Plan,
-    places: SmallVec<[Place; 4]>,
+    places: SmallVec<[Place; Plan::MAX_BUCKETS_OF_CHECK]>,
 }
 
 /// One bucket of the batch: a hash, and a field in it.
@@ -46,51 +50,75 @@ struct Place {
     field: usize,
 }
 
-/// A hash in Redis and those of its fields that the batch touches.
-#[derive(Debug)]
-struct Hash {
-    key: String,
-    fields: SmallVec<[Arc<Limit>; 2]>,
+/// A hash in Redis.
+type InStore = (ServerId, Group);
+
+/// The same, to look for.
+#[derive(Hash)]
+struct Sought<'a>(&'a ServerId, &'a Group);
+
+impl Equivalent<InStore> for Sought<'_> {
+    fn equivalent(&self, (server, group): &InStore) -> bool {
+        self.1 == group && self.0 == server
+    }
 }
 
+/// Those fields of a hash that the batch touches, by their limits.
+#[derive(Debug, Default)]
+struct Fields(SmallVec<[Arc<Limit>; 2]>);
+
 impl Batch {
-    /// Adds `plan` as the last check. Gives it back if it must go into the next batch: this one is
-    /// full, or the two come from different snapshots and give one bucket different quotas.
-    pub(crate) fn add(&mut self, plan: Plan) -> Result<(), Plan> {
-        if self.checks.len() >= MAX_CHECKS {
-            return Err(plan);
+    /// Adds `plans` as the last checks. Gives them back if they must go into the next batch: this
+    /// one is full, or they come from another snapshot and give a bucket another quota. An empty
+    /// batch takes all plans of one snapshot, up to [`MAX_CHECKS`].
+    pub(crate) fn add(&mut self, plans: Vec<Plan>) -> Result<(), Vec<Plan>> {
+        if self.checks.len() + plans.len() > MAX_CHECKS {
+            return Err(plans);
         }
+        let before = self.checks.len();
+        let mut plans = plans.into_iter();
+        while let Some(plan) = plans.next() {
+            if let Some(places) = self.places(&plan) {
+                self.checks.push(Planned { plan, places });
+            } else {
+                // Fields that were added on the way here stay; they cost a look at them.
+                let added = self.checks.drain(before..).map(|check| check.plan);
+                return Err(added.chain([plan]).chain(plans).collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to decide.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.checks.is_empty()
+    }
+
+    /// The places of the buckets of `plan`; none if one is here with another quota.
+    fn places(&mut self, plan: &Plan) -> Option<SmallVec<[Place; Plan::MAX_BUCKETS_OF_CHECK]>> {
         let mut places = SmallVec::new();
         for planned in plan.groups() {
             let hash = self.hash(plan.server(), &planned.group);
             for limit in &planned.limits {
-                match self.hashes[hash].field(limit) {
-                    // Fields that were added on the way here stay; they cost a look at them.
-                    None => return Err(plan),
-                    Some(field) => places.push(Place { hash, field }),
-                }
+                let field = self.hashes[hash].place(limit)?;
+                places.push(Place { hash, field });
             }
         }
-        self.checks.push(Planned { plan, places });
-        Ok(())
+        Some(places)
     }
 
     fn hash(&mut self, server: &ServerId, group: &Group) -> usize {
-        let hashes = &mut self.hashes;
-        let in_store = (server.clone(), group.clone());
-        *self.hash_of.entry(in_store).or_insert_with(|| {
-            hashes.push(Hash {
-                key: key(server, group),
-                fields: SmallVec::new(),
-            });
-            hashes.len() - 1
+        let known = self.hashes.get_index_of(&Sought(server, group));
+        known.unwrap_or_else(|| {
+            let in_store = (server.clone(), group.clone());
+            self.hashes.insert_full(in_store, Fields::default()).0
         })
     }
 
     /// The script call, in the form that `check.lua` describes; `verb` and `script` are `EVALSHA`
     /// and a hash, or `EVAL` and a text.
     pub(crate) fn command(&self, verb: &str, script: &str) -> Cmd {
-        layout::command(self, verb, script)
+        layout::command(self, &self.first_buckets(), verb, script)
     }
 
     /// The answers, in the order of the checks, from the script's reply.
@@ -103,7 +131,7 @@ impl Batch {
         if reply.decisions.len() != self.checks.len() || reply.before.len() != first.count {
             return Err(corrupt("the script's reply is not about this batch"));
         }
-        let limits = self.hashes.iter().flat_map(|hash| &hash.fields);
+        let limits = self.hashes.values().flat_map(|fields| &fields.0);
         let mut buckets: Vec<Option<Bucket>> = limits
             .zip(reply.before.iter())
             .map(|(limit, before)| match before {
@@ -126,9 +154,9 @@ impl Batch {
     fn first_buckets(&self) -> FirstBuckets {
         let mut of_hash = Vec::with_capacity(self.hashes.len());
         let mut count = 0;
-        for hash in &self.hashes {
+        for fields in self.hashes.values() {
             of_hash.push(count);
-            count += hash.fields.len();
+            count += fields.0.len();
         }
         FirstBuckets { of_hash, count }
     }
@@ -148,29 +176,20 @@ impl FirstBuckets {
     }
 }
 
-impl Hash {
+impl Fields {
     /// The place of the bucket of `limit`; none if the bucket is here with another quota.
-    fn field(&mut self, limit: &Arc<Limit>) -> Option<usize> {
+    fn place(&mut self, limit: &Arc<Limit>) -> Option<usize> {
         // Within a snapshot every limit is there once, so hardly ever are names compared.
-        if let Some(same) = self
-            .fields
-            .iter()
-            .position(|known| Arc::ptr_eq(known, limit))
-        {
+        let same = |known: &Arc<Limit>| Arc::ptr_eq(known, limit);
+        if let Some(same) = self.0.iter().position(same) {
             return Some(same);
         }
-        match self
-            .fields
-            .iter()
-            .position(|known| known.field() == limit.field())
-        {
-            Some(same) if self.fields[same].quota() == limit.quota() => Some(same),
-            Some(_) => None,
-            None => {
-                self.fields.push(Arc::clone(limit));
-                Some(self.fields.len() - 1)
-            }
+        let same = |known: &Arc<Limit>| known.field() == limit.field();
+        if let Some(same) = self.0.iter().position(same) {
+            return (self.0[same].quota() == limit.quota()).then_some(same);
         }
+        self.0.push(Arc::clone(limit));
+        Some(self.0.len() - 1)
     }
 }
 

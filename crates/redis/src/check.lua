@@ -2,13 +2,14 @@
 -- or from none. Mirrors Bucket::at and take() of toolgate-limit, in integers, without rounding.
 --
 -- KEYS      the hashes that the batch touches, none twice. A field of a hash is one bucket.
--- ARGV[1]   one array of integers, in MessagePack:
---             how many limits, then for each: capacity, refill period in microseconds, and which
---             of ARGV is its field
---             for each hash: how many fields, then for each: its limit, as a place in this array
---             for each check, in order: cost, how many buckets, then for each: its number, counted
---             from 1 over all hashes
--- ARGV[2..] the names of fields
+-- ARGV[1]   four arrays, in MessagePack: of each quota in the batch its capacity, its refill period
+--           and the distance of its marks (see there), both in microseconds; and the costs
+-- ARGV[2]   one byte each:
+--             for each hash: how many fields, then for each: its quota, and which of ARGV it is
+--             for each check, in order: its cost, how many buckets, then for each: its number,
+--             counted over all hashes
+--           Quotas, costs and buckets are counted from 1.
+-- ARGV[3..] the names of fields
 --
 -- Replies {seconds, microseconds, decisions, values}: the time of the batch; one character for each
 -- check ('1' allowed, '0' denied, '?' not decided, as a value is no bucket); and, one after the
@@ -16,8 +17,8 @@
 -- states by itself. NONE stands for a bucket without a value, BROKEN for a value that is no bucket.
 --
 -- A value is what crates/redis/src/record.rs describes. Redis does nothing else while this runs, so
--- it is written for the interpreter too: arrays are filled in order, and nothing is computed that
--- the caller can.
+-- it is written for the interpreter too: arrays are filled in order, calls are few, and nothing is
+-- computed that the caller can.
 
 local RECORD, RECORD_BYTES = '<I4I6I4I6I7', 27
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
@@ -33,7 +34,7 @@ local MANY_FIELDS = 16
 local TABLE_FIELD = ''
 local TABLE_VALUE = 'This value is long, so that Redis keeps the hash as a table and finds fields fast.'
 
-local floor, ceil = math.floor, math.ceil
+local floor, ceil, byte = math.floor, math.ceil, string.byte
 local pack, unpack_from = struct.pack, struct.unpack
 local call, pcall = redis.call, redis.pcall
 local KEYS, ARGV, unpack = KEYS, ARGV, unpack
@@ -63,94 +64,120 @@ end
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
-local layout = cmsgpack.unpack(ARGV[1])
+local capacities, periods, distances, costs = unpack(cmsgpack.unpack(ARGV[1]))
+local layout = {byte(ARGV[2], 1, -1)}
 
--- The buckets of the batch at `now`, counted from 1 over all hashes. One without tokens is one that
--- cannot be read. `paid` is what the batch takes from it, UNTOUCHED if it need not be written.
-local UNTOUCHED = -1
-local tokens, fractions, as_ofs, paid = {}, {}, {}, {}
+-- The buckets of the batch at `now`; one that cannot be read has LOST tokens. `loaded` is what each
+-- held before the batch, `false` if it must be written in any case. A state from after `now`, by a
+-- clock that has since stepped back, keeps its time in `later`.
+local LOST = -1000000000000000
+local tokens, loaded, fractions, later = {}, {}, {}, {}
 
 -- The values before the batch.
 local before = {}
 
--- Times before which the buckets are not full, going by their values; 0 if there is none.
-local full_after = {}
+-- A hash lives until all of its buckets are full, as a bucket that is gone counts as full. So that
+-- its expiry need not be looked at each time, it moves in steps: whoever writes a value sees to it
+-- that the hash lives until the value's mark, the first multiple of a distance after the bucket is
+-- full. A value that is found so says how long its hash lives at least, as both sides compute the
+-- mark from the same numbers by the same formula:
+--   full = as_of + ((capacity - held) * period - fraction) / capacity
+--   mark = full - full % distance + distance
+-- For each hash, the latest mark of the values that were found:
+local lives_until = {}
 
--- Loads bucket `i` from `value`, if a bucket can be in that state.
-local function load(i, value, capacity, period)
+-- Loads bucket `i`, of the quota with number `quota`, from `value`. Returns the value and its mark,
+-- or what stands for them.
+local function load(i, quota, value)
   if #value ~= RECORD_BYTES then
-    return false
+    tokens[i], fractions[i] = LOST, 0
+    return BROKEN, 0
   end
-  local old_capacity, old_period, held, fraction, as_of = unpack_from(RECORD, value)
-  local same_quota = old_capacity == capacity and old_period == period
-  local possible = (same_quota or old_capacity >= 1 and old_capacity <= MAX_CAPACITY
-      and old_period >= MIN_PERIOD and old_period <= MAX_PERIOD)
-    and (held < old_capacity and fraction < old_period or held == old_capacity and fraction == 0)
+  local capacity, period, held, fraction, as_of = unpack_from(RECORD, value)
+  local same_quota = capacity == capacities[quota] and period == periods[quota]
+  local possible = (same_quota or capacity >= 1 and capacity <= MAX_CAPACITY
+      and period >= MIN_PERIOD and period <= MAX_PERIOD)
+    and (held < capacity and fraction < period or held == capacity and fraction == 0)
     and as_of < MAX_EXACT
   if not possible then
-    return false
+    tokens[i], fractions[i] = LOST, 0
+    return BROKEN, 0
   end
-  full_after[i] = as_of
+  local mark = 0
+  if same_quota then
+    local full = as_of + ((capacity - held) * period - fraction) / capacity
+    local distance = distances[quota]
+    mark = full - full % distance + distance
+  end
   if as_of < now then
     local elapsed = now - as_of
-    as_of = now
-    if elapsed >= old_period then
-      held, fraction = old_capacity, 0
-    else
-      local whole, rest = muldiv(elapsed, old_capacity, old_period)
-      rest = rest + fraction
-      if rest >= old_period then
-        whole, rest = whole + 1, rest - old_period
-      end
-      held, fraction = held + whole, rest
-      if held >= old_capacity then
-        held, fraction = old_capacity, 0
-      end
-    end
-  end
-  if not same_quota then
-    -- Kept even if nothing is paid: from now on the bucket fills at the new rate.
-    paid[i], full_after[i] = 0, 0
-    if held >= capacity then
+    if elapsed >= period then
       held, fraction = capacity, 0
     else
-      fraction = muldiv(fraction, period, old_period)
+      local gained, whole, rest = elapsed * capacity
+      if gained < MAX_EXACT then
+        rest = gained % period
+        whole = (gained - rest) / period
+      else
+        whole, rest = muldiv(elapsed, capacity, period)
+      end
+      rest = rest + fraction
+      if rest >= period then
+        whole, rest = whole + 1, rest - period
+      end
+      held, fraction = held + whole, rest
+      if held >= capacity then
+        held, fraction = capacity, 0
+      end
+    end
+  elseif as_of > now then
+    later[i] = as_of
+  end
+  if same_quota then
+    loaded[i] = held
+  else
+    -- Written even if nothing is paid: from now on the bucket fills at the new rate.
+    loaded[i] = false
+    if held >= capacities[quota] then
+      held, fraction = capacities[quota], 0
+    else
+      fraction = muldiv(fraction, periods[quota], period)
     end
   end
-  tokens[i], fractions[i], as_ofs[i] = held, fraction, as_of
-  return true
+  tokens[i], fractions[i] = held, fraction
+  return value, mark
 end
 
--- Where in the layout the next thing is.
-local first_hash = 3 * layout[1] + 2
-local at = first_hash
-
-local is_new = {}
+local at, is_new = 1, {}
 do
   local bucket, fields = 0, {}
   for hash = 1, #KEYS do
     local count = layout[at]
     for i = 1, count do
-      fields[i] = ARGV[layout[layout[at + i] + 2]]
+      fields[i] = ARGV[layout[at + 2 * i]]
     end
     local values = pcall('HMGET', KEYS[hash], unpack(fields, 1, count))
-    is_new[hash] = false
+    local latest = 0
     for i = 1, count do
       bucket = bucket + 1
-      paid[bucket] = UNTOUCHED
-      local limit, value = layout[at + i], values[i]
-      local capacity, period = layout[limit], layout[limit + 1]
+      local quota, value = layout[at + 2 * i - 1], values[i]
       if value then
-        before[bucket] = load(bucket, value, capacity, period) and value or BROKEN
+        local mark
+        before[bucket], mark = load(bucket, quota, value)
+        if mark > latest then
+          latest = mark
+        end
       elseif values.err then
-        before[bucket] = BROKEN
+        before[bucket], tokens[bucket], fractions[bucket] = BROKEN, LOST, 0
       else
-        before[bucket] = NONE
-        tokens[bucket], fractions[bucket], as_ofs[bucket], full_after[bucket] = capacity, 0, now, 0
+        local capacity = capacities[quota]
+        before[bucket], tokens[bucket], fractions[bucket] = NONE, capacity, 0
+        loaded[bucket] = capacity
         is_new[hash] = true
       end
     end
-    at = at + count + 1
+    lives_until[hash] = latest
+    at = at + 2 * count + 1
   end
 end
 
@@ -158,22 +185,21 @@ local decisions = {}
 do
   local size, check = #layout, 0
   while at <= size do
-    local cost, first, last = layout[at], at + 2, at + 1 + layout[at + 1]
+    local cost, first, last = costs[layout[at]], at + 2, at + 1 + layout[at + 1]
     local decision = '1'
     for i = first, last do
-      local held = tokens[layout[i]]
-      if not held then
-        decision = '?'
-      elseif held < cost and decision == '1' then
-        decision = '0'
+      local bucket = layout[i]
+      local left = tokens[bucket] - cost
+      tokens[bucket] = left
+      if left < 0 and decision ~= '?' then
+        decision = left > LOST / 2 and '0' or '?'
       end
     end
-    if decision == '1' then
+    if decision ~= '1' then
+      -- None pays.
       for i = first, last do
         local bucket = layout[i]
-        local so_far = paid[bucket]
-        tokens[bucket] = tokens[bucket] - cost
-        paid[bucket] = so_far == UNTOUCHED and cost or so_far + cost
+        tokens[bucket] = tokens[bucket] + cost
       end
     end
     check = check + 1
@@ -182,48 +208,24 @@ do
   end
 end
 
--- Sees to it that a hash lives until all of its buckets are full, as a bucket that is gone counts as
--- full; and a second longer, so that a clock which steps back by less refills nothing twice.
-local function keep_until(key, time)
-  local milliseconds = ceil((time - now) / 1000) + 1001
-  if call('PTTL', key) < milliseconds then
-    call('PEXPIRE', key, milliseconds)
-  end
-end
-
--- Times at which buckets are full are rounded up to marks. Whoever writes a bucket has kept its hash
--- until the mark, so there is something to do only where a check moves the bucket past one. In
--- microseconds; the rounding of a double is far below the second on top.
-local function marks(period)
-  local distance = period / 64
-  return distance > 10000000 and distance or 10000000
-end
-
 do
   local bucket, writes = 0, {}
-  at = first_hash
+  at = 1
   for hash = 1, #KEYS do
-    local count, last_write, until_mark = layout[at], 0, 0
-    for i = 1, count do
+    local count, last_write, latest = layout[at], 0, 0
+    for i = at + 1, at + 2 * count, 2 do
       bucket = bucket + 1
-      local cost = paid[bucket]
-      if cost ~= UNTOUCHED then
-        local limit = layout[at + i]
-        local capacity, period = layout[limit], layout[limit + 1]
-        local held, fraction, as_of = tokens[bucket], fractions[bucket], as_ofs[bucket]
-        writes[last_write + 1] = ARGV[layout[limit + 2]]
-        writes[last_write + 2] = pack(RECORD, capacity, period, held, fraction, as_of)
+      local held = tokens[bucket]
+      if held ~= loaded[bucket] and held >= 0 then
+        local quota, fraction, as_of = layout[i], fractions[bucket], later[bucket] or now
+        local capacity, period, distance = capacities[quota], periods[quota], distances[quota]
+        writes[last_write + 1] = ARGV[layout[i + 1]]
         last_write = last_write + 2
-
+        writes[last_write] = pack(RECORD, capacity, period, held, fraction, as_of)
         local full = as_of + ((capacity - held) * period - fraction) / capacity
-        local known, full_before = full_after[bucket], full - cost * period / capacity
-        if known > 0 and full_before > now then
-          known = full_before - 2
-        end
-        local distance = marks(period)
-        local mark = ceil(full / distance)
-        if mark > ceil(known / distance) and mark * distance > until_mark then
-          until_mark = mark * distance
+        local mark = full - full % distance + distance
+        if mark > latest then
+          latest = mark
         end
       end
     end
@@ -234,11 +236,15 @@ do
         last_write = last_write + 2
       end
       call('HSET', key, unpack(writes, 1, last_write))
-      if until_mark > 0 then
-        keep_until(key, until_mark)
+      if latest > lives_until[hash] then
+        -- A second longer, so that a clock which steps back by less refills nothing twice.
+        local milliseconds = ceil((latest - now) / 1000) + 1001
+        if call('PTTL', key) < milliseconds then
+          call('PEXPIRE', key, milliseconds)
+        end
       end
     end
-    at = at + count + 1
+    at = at + 2 * count + 1
   end
 end
 

@@ -72,13 +72,18 @@ impl Denials {
         }
     }
 
-    /// The denial of `plan` at `now`, if a bucket of it is known not to hold the tokens yet. It
-    /// shows that bucket alone.
-    pub(crate) fn answer(&self, plan: &Plan, now: Instant) -> Option<Answer> {
+    /// For each of `plans` its denial at `now`, if a bucket of it is known not to hold the tokens
+    /// yet. It shows that bucket alone. Nothing at all if nothing is known of any.
+    pub(crate) fn answers(&self, plans: &[Plan], now: Instant) -> Vec<Option<Answer>> {
         let generations = self.lock();
         if generations.younger.is_empty() && generations.older.is_empty() {
-            return None;
+            return Vec::new();
         }
+        let answer = |plan| self.answer(&generations, plan, now);
+        plans.iter().map(answer).collect()
+    }
+
+    fn answer(&self, generations: &Generations, plan: &Plan, now: Instant) -> Option<Answer> {
         let cost = plan.cost();
         for planned in plan.groups() {
             for limit in &planned.limits {

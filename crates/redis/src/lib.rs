@@ -31,4 +31,5 @@ mod reply;
 mod script;
 mod store;
 
+pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;
 pub use store::{InvalidUrl, RedisConfig, RedisStore};

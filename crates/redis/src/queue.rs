@@ -1,14 +1,14 @@
 //! Where concurrent checks become batches, by themselves.
 //!
-//! One task sends batches. Checks that come while a batch is on its way wait; when the batch is
+//! One task sends batches. Calls that come while a batch is on its way wait; when the batch is
 //! back, those that wait become the next one. A second batch follows at once when enough wait to
 //! fill it, so that Redis need not wait for us. Under low load a check travels alone and waits for
-//! nothing; under high load batches grow. There is no timer.
+//! nothing; under high load batches grow. There is no timer. The checks of one call stay together.
 //!
-//! When more checks come than Redis decides, a check that has waited half its time is refused
+//! When more checks come than Redis decides, a call that has waited half its time is refused
 //! rather than sent: it would be paid, and answered when nobody listens any more. A batch has what
-//! its oldest check has left. So every check has its answer within the deadline, without a timer
-//! of its own.
+//! its oldest call has left. So every call has its answers within the deadline, without a timer of
+//! its own.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -23,32 +23,38 @@ use toolgate_limit::{Answer, Plan, StoreError};
 use crate::{
     batch::{Batch, MAX_CHECKS},
     denials::Denials,
-    error::unavailable,
+    error::{corrupt, unavailable},
     link::Link,
     script::CheckScript,
 };
 
-/// The most checks that wait for a batch. More are refused at once.
+/// The most calls that wait to be looked at. More are refused at once.
 const MAX_WAITING: usize = 16_384;
 
 /// The most batches on their way. Redis decides one at a time; a second lies ready there.
 const MAX_ON_THEIR_WAY: usize = 2;
 
-/// An answer that is on its way.
-pub(crate) type Pending = oneshot::Receiver<Result<Answer, StoreError>>;
+/// The answers to the checks of one call, in their order; an error is that of all.
+type Answers = Result<Vec<Result<Answer, StoreError>>, StoreError>;
 
-/// A check, and who waits for its answer.
+/// Answers that are on their way.
+pub(crate) type Pending = oneshot::Receiver<Answers>;
+
+/// The checks of one call, and who waits for their answers.
 struct Job {
-    plan: Plan,
+    plans: Vec<Plan>,
     caller: Caller,
 }
 
 /// Who waits, and since when.
 #[derive(Debug)]
 struct Caller {
-    answer: oneshot::Sender<Result<Answer, StoreError>>,
+    answers: oneshot::Sender<Answers>,
     since: Instant,
 }
+
+/// A caller in a batch, and how many of its checks are theirs.
+type Share = (Caller, usize);
 
 /// Takes checks, hands out answers.
 #[derive(Debug)]
@@ -67,12 +73,13 @@ impl Queue {
         }
     }
 
-    /// Puts the check of `plan`, which has come at `since`, into the next batch. If the answer is
-    /// dropped before the check was sent, it never is.
-    pub(crate) fn submit(&self, plan: Plan, since: Instant) -> Result<Pending, StoreError> {
-        let (answer, pending) = oneshot::channel();
-        let caller = Caller { answer, since };
-        match self.jobs.try_send(Job { plan, caller }) {
+    /// Puts the checks of `plans`, which have come at `since`, into the next batch: of one snapshot,
+    /// and [`MAX_CHECKS`] at most. If the answers are dropped before the checks were sent, they
+    /// never are.
+    pub(crate) fn submit(&self, plans: Vec<Plan>, since: Instant) -> Result<Pending, StoreError> {
+        let (answers, pending) = oneshot::channel();
+        let caller = Caller { answers, since };
+        match self.jobs.try_send(Job { plans, caller }) {
             Ok(()) => Ok(pending),
             Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
@@ -102,13 +109,13 @@ pub(crate) struct Sender {
 
 impl Sender {
     async fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        let mut waiting = VecDeque::with_capacity(MAX_CHECKS);
-        let mut arrived = Vec::with_capacity(MAX_CHECKS);
+        let mut waiting = Waiting::default();
+        let mut arrived = Vec::new();
         let mut on_their_way = FuturesUnordered::new();
         // What those hear who have waited too long.
         let mut reason = StoreError::Overloaded;
         loop {
-            let room = MAX_CHECKS - waiting.len();
+            let room = MAX_CHECKS.saturating_sub(waiting.checks);
             tokio::select! {
                 Some(outcome) = on_their_way.next() => {
                     reason = Result::err(outcome).unwrap_or(StoreError::Overloaded);
@@ -117,26 +124,26 @@ impl Sender {
                     if count == 0 {
                         return; // the store is gone, and whoever asked it
                     }
-                    waiting.extend(arrived.drain(..));
+                    arrived.drain(..).for_each(|job| waiting.push(job));
                 }
             }
             loop {
                 let next = match on_their_way.len() {
-                    0 => !waiting.is_empty(),
+                    0 => waiting.checks > 0,
                     // While a connection is being made, the one that was begun first must go first.
                     count => {
-                        let is_full = waiting.len() >= MAX_CHECKS;
+                        let is_full = waiting.checks >= MAX_CHECKS;
                         is_full && count < MAX_ON_THEIR_WAY && self.link.is_up()
                     }
                 };
                 if !next {
                     break;
                 }
-                let (batch, callers) = gather(&mut waiting, self.deadline / 2, &reason);
-                if let Some(oldest) = callers.iter().map(|caller| caller.since).min() {
+                let (batch, shares) = waiting.gather(self.deadline / 2, &reason);
+                if let Some(oldest) = shares.iter().map(|(caller, _)| caller.since).min() {
                     // Sent when it is looked at for the first time, so in order; a runtime that
                     // put it off for fairness would let the next one go first.
-                    let decided = self.decide(batch, callers, oldest + self.deadline);
+                    let decided = self.decide(batch, shares, oldest + self.deadline);
                     on_their_way.push(unconstrained(decided));
                 }
             }
@@ -147,7 +154,7 @@ impl Sender {
     async fn decide(
         &self,
         batch: Batch,
-        callers: Vec<Caller>,
+        shares: Vec<Share>,
         until: Instant,
     ) -> Result<(), StoreError> {
         let call = async |connection: &mut _| self.script.run(connection, &batch).await;
@@ -155,18 +162,22 @@ impl Sender {
         // A caller that cannot be told has gone, by a deadline of its own.
         match reply.and_then(|reply| batch.answers(reply)) {
             Ok(answers) => {
-                for ((caller, answer), plan) in callers.into_iter().zip(answers).zip(batch.plans())
-                {
-                    if let Ok(answer) = &answer {
-                        self.denials.remember(plan, answer, caller.since);
-                    }
-                    let _ = caller.answer.send(answer);
+                let mut decided = batch.plans().zip(answers);
+                for (caller, count) in shares {
+                    let own = decided.by_ref().take(count).map(|(plan, answer)| {
+                        if let Ok(answer) = &answer {
+                            self.denials.remember(plan, answer, caller.since);
+                        }
+                        answer
+                    });
+                    let own = own.collect();
+                    let _ = caller.answers.send(Ok(own));
                 }
                 Ok(())
             }
             Err(error) => {
-                for caller in callers {
-                    let _ = caller.answer.send(Err(error.clone()));
+                for (caller, _) in shares {
+                    let _ = caller.answers.send(Err(error.clone()));
                 }
                 Err(error)
             }
@@ -174,28 +185,51 @@ impl Sender {
     }
 }
 
-/// The first of those that wait, as far as they go into one batch. Those that have waited longer
-/// than `patience` are refused, for `reason`.
-fn gather(
-    waiting: &mut VecDeque<Job>,
-    patience: Duration,
-    reason: &StoreError,
-) -> (Batch, Vec<Caller>) {
-    let now = Instant::now();
-    let mut batch = Batch::default();
-    let mut callers = Vec::with_capacity(waiting.len());
-    while let Some(Job { plan, caller }) = waiting.pop_front() {
-        if now.saturating_duration_since(caller.since) > patience {
-            let _ = caller.answer.send(Err(reason.clone()));
-        } else if !caller.answer.is_closed() {
-            match batch.add(plan) {
-                Ok(()) => callers.push(caller),
-                Err(plan) => {
-                    waiting.push_front(Job { plan, caller });
-                    break;
+/// Calls that wait for a batch.
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Checks in all of them.
+    checks: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, job: Job) {
+        self.checks += job.plans.len();
+        self.jobs.push_back(job);
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        self.checks -= job.plans.len();
+        Some(job)
+    }
+
+    /// The first, as far as they go into one batch. Those that have waited longer than `patience`
+    /// are refused, for `reason`.
+    fn gather(&mut self, patience: Duration, reason: &StoreError) -> (Batch, Vec<Share>) {
+        let now = Instant::now();
+        let mut batch = Batch::default();
+        let mut shares = Vec::new();
+        while let Some(Job { plans, caller }) = self.pop() {
+            let count = plans.len();
+            if now.saturating_duration_since(caller.since) > patience {
+                let _ = caller.answers.send(Err(reason.clone()));
+            } else if !caller.answers.is_closed() {
+                match batch.add(plans) {
+                    Ok(()) => shares.push((caller, count)),
+                    Err(_) if batch.is_empty() => {
+                        let error = corrupt("the checks of one call are not of one snapshot");
+                        let _ = caller.answers.send(Err(error));
+                    }
+                    Err(plans) => {
+                        self.checks += count;
+                        self.jobs.push_front(Job { plans, caller });
+                        break;
+                    }
                 }
             }
         }
+        (batch, shares)
     }
-    (batch, callers)
 }

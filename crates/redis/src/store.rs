@@ -1,17 +1,18 @@
 //! The store.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, iter, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
     Client, IntoConnectionInfo, Pipeline, RedisError, Value, aio::MultiplexedConnection,
     io::tcp::TcpSettings, pipe,
 };
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
 
 use crate::{
-    batch::{Batch, state},
+    batch::{Batch, MAX_CHECKS, state},
     denials::Denials,
     error::corrupt,
     key::key,
@@ -139,6 +140,29 @@ impl RedisStore {
         }
     }
 
+    /// Lets Redis decide, in as few batches as it takes.
+    async fn ask(&self, mut plans: Vec<Plan>, now: Instant) -> Vec<Result<Answer, StoreError>> {
+        let mut pending = SmallVec::<[_; 1]>::new();
+        while !plans.is_empty() {
+            let rest = plans.split_off(plans.len().min(MAX_CHECKS));
+            pending.push((plans.len(), self.queue.submit(plans, now)));
+            plans = rest;
+        }
+        let mut answers = Vec::new();
+        for (count, submitted) in pending {
+            let decided = match submitted {
+                Ok(submitted) => submitted.await.unwrap_or_else(|_| Err(closed())),
+                Err(error) => Err(error),
+            };
+            match decided {
+                Ok(decided) if answers.is_empty() => answers = decided,
+                Ok(decided) => answers.extend(decided),
+                Err(error) => answers.extend(iter::repeat_n(Err(error), count)),
+            }
+        }
+        answers
+    }
+
     async fn run(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let call = async |connection: &mut _| commands.query_async(connection).await;
         self.link.run(self.ends(), self.timeout, call).await
@@ -151,13 +175,20 @@ impl RedisStore {
 
 #[async_trait]
 impl BucketStore for RedisStore {
-    async fn take(&self, plan: Plan) -> Result<Answer, StoreError> {
+    async fn take(&self, plans: Vec<Plan>) -> Vec<Result<Answer, StoreError>> {
         let now = Instant::now();
-        if let Some(denied) = self.denials.answer(&plan, now) {
-            return Ok(denied);
+        let known = self.denials.answers(&plans, now);
+        if known.is_empty() {
+            return self.ask(plans, now).await;
         }
-        let answer = self.queue.submit(plan, now)?;
-        answer.await.map_err(|_| closed())?
+        let unknown = plans.into_iter().zip(&known);
+        let unknown = unknown.filter_map(|(plan, known)| known.is_none().then_some(plan));
+        let mut asked = self.ask(unknown.collect(), now).await.into_iter();
+        let answer = |known: Option<Answer>| match known {
+            Some(denied) => Ok(denied),
+            None => asked.next().unwrap_or_else(|| Err(closed())),
+        };
+        known.into_iter().map(answer).collect()
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {

@@ -73,6 +73,10 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", env = "TOOLGATE_WORKERS")]
     pub workers: Option<NonZeroUsize>,
 
+    /// The most checks that are decided at a time; more are refused at once [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "TOOLGATE_MAX_IN_FLIGHT")]
+    pub max_in_flight: Option<NonZeroUsize>,
+
     /// The most time that calls in flight have to finish when the limiter stops [default: 10s]
     #[arg(long, value_name = "DURATION", env = "TOOLGATE_DRAIN_TIMEOUT")]
     #[serde(deserialize_with = "from_text")]
@@ -118,6 +122,8 @@ pub struct Config {
     pub http_listen: Listen,
     /// Threads that serve gRPC.
     pub workers: NonZeroUsize,
+    /// The most checks that are decided at a time.
+    pub max_in_flight: NonZeroUsize,
     /// The most time that calls in flight have to finish when the limiter stops.
     pub drain_timeout: Duration,
 }
@@ -212,10 +218,14 @@ impl Settings {
             remember_denials: self.remember_denials.or(below.remember_denials),
             memory_max_users: self.memory_max_users.or(below.memory_max_users),
             workers: self.workers.or(below.workers),
+            max_in_flight: self.max_in_flight.or(below.max_in_flight),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
         }
     }
 }
+
+/// Far more than a healthy limiter ever has, and some 10 MB at most.
+const MAX_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 const REDIS_SCHEMES: [&str; 3] = ["redis://", "rediss://", "redis+unix://"];
 
@@ -260,6 +270,7 @@ impl TryFrom<Settings> for Config {
             grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
             http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),
             workers: settings.workers.unwrap_or_else(one_a_cpu),
+            max_in_flight: settings.max_in_flight.unwrap_or(MAX_IN_FLIGHT),
             drain_timeout: settings
                 .drain_timeout
                 .map_or(Duration::from_secs(10), |timeout| timeout.0),

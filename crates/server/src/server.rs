@@ -17,7 +17,7 @@ use toolgate_redis::InvalidUrl;
 
 use crate::{
     Config, Listen,
-    grpc::{Admin, LimiterGrpc},
+    grpc::{Admin, InFlight, LimiterGrpc},
     health::Monitor,
     http,
     listen::Listener,
@@ -41,6 +41,7 @@ pub struct Server {
     registry: Arc<Registry>,
     stores: Stores,
     workers: NonZeroUsize,
+    max_in_flight: usize,
     grpc: (Listener, Listen),
     http: (Listener, Listen),
     drain_timeout: Duration,
@@ -95,6 +96,7 @@ impl Server {
             registry,
             stores: Stores::open(&config.store)?,
             workers: config.workers,
+            max_in_flight: config.max_in_flight.get(),
             grpc: bind(&config.grpc_listen).await?,
             http: bind(&config.http_listen).await?,
             drain_timeout: config.drain_timeout,
@@ -130,9 +132,10 @@ impl Server {
         let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
 
         let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
+        let in_flight = Arc::new(InFlight::new(self.max_in_flight));
         let until = stopping.clone();
         let build = move || {
-            let services = services(&registry, &stores, &until)?;
+            let services = services(&registry, &stores, &in_flight, &until)?;
             Ok(services.add_service(health_service.clone()))
         };
         let workers = Workers::start(self.workers, build, &closing)?;
@@ -169,11 +172,13 @@ async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
 fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
+    in_flight: &Arc<InFlight>,
     stopping: &CancellationToken,
 ) -> Result<GrpcRouter, ServerError> {
     let limiter = StoreLimiter::new(Arc::clone(registry) as _, stores.on_this_runtime());
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
-    let limiter = LimiterGrpc::new(Arc::new(limiter), stopping.clone());
+    let in_flight = Arc::clone(in_flight);
+    let limiter = LimiterGrpc::new(Arc::new(limiter), in_flight, stopping.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -69,9 +69,10 @@ pub(crate) fn work(step: &str, repetitions: usize) {
     let plans: Vec<_> = checks.iter().map(|check| policy.plan(check)).collect();
     let take = |plan| {
         store
-            .take(plan)
+            .take(vec![plan])
             .now_or_never()
             .expect("at once")
+            .remove(0)
             .expect("room")
     };
     match step {

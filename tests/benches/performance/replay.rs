@@ -50,7 +50,10 @@ pub(crate) fn record(stage: &Stage, redis: &Redis) -> Recording {
         let url = format!("redis+unix://{}", socket.display());
         let store = RedisStore::open(&RedisConfig::new(url)).expect("a URL");
         let policy = policies::policy();
-        let take = |number| store.take(policy.plan(&policies::check(number)));
+        let take = async |number| {
+            let plans = vec![policy.plan(&policies::check(number))];
+            store.take(plans).await.remove(0)
+        };
         // The first connects and loads the script.
         while take(0).await.is_err() {}
         sent.lock().expect("not poisoned").clear();

@@ -91,8 +91,9 @@ fn plans_of_two_snapshots_in_one_batch_each_follow_their_own_quota() {
         let server = store.new_server();
         let (old, new) = (per_user(server.clone(), 5, HOUR), per_user(server, 2, HOUR));
         let plan = |policy: &Policy| policy.plan(&Call::ALICE.check(policy));
-        let plans = [plan(&old), plan(&new), plan(&new), plan(&new), plan(&old)];
-        let answers = store.take_all(&plans);
+        let (old, new) = (plan(&old), plan(&new));
+        let calls = [vec![&old], vec![&new, &new], vec![&new], vec![&old]];
+        let answers = store.take_all(calls.map(|plans| plans.into_iter().cloned().collect()));
         let remaining = answers.iter().map(|answer| answer.buckets[0].remaining);
         // 5 - 1 = 4, cut to 2; 1; 0; then nothing is left under either.
         assert_eq!(remaining.collect::<Vec<_>>(), [4, 1, 0, 0, 0]);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 use toolgate_limit::{
     Answer, BucketStore, Check, Identity, ManualClock, MemoryStore, Mode, Operation, OperationKind,
@@ -133,13 +133,14 @@ impl Fixture {
     }
 
     pub(crate) fn take(&self, policy: &Policy, call: &Call) -> Answer {
-        self.block_on(self.store.take(policy.plan(&call.check(policy))))
+        let plans = vec![policy.plan(&call.check(policy))];
+        self.block_on(async { self.store.take(plans).await.remove(0) })
     }
 
-    /// Asks all at once; the store may decide them together.
-    pub(crate) fn take_all(&self, plans: &[Plan]) -> Vec<Answer> {
-        let checks = plans.iter().map(|plan| self.store.take(plan.clone()));
-        self.block_on(try_join_all(checks))
+    /// Makes all `calls` at once; the store may decide them together.
+    pub(crate) fn take_all(&self, calls: impl IntoIterator<Item = Vec<Plan>>) -> Vec<Answer> {
+        let calls = calls.into_iter().map(|plans| self.store.take(plans));
+        self.block_on(async { join_all(calls).await.into_iter().flatten().collect() })
     }
 
     pub(crate) fn peek(&self, policy: &Policy, call: &Call) -> Answer {

@@ -23,7 +23,7 @@ fn take(store: &MemoryStore<ManualClock>, policy: &Policy, user: u32) -> Result<
         operation: None,
         cost: Check::COST_OF_ONE,
     };
-    let answer = block_on(store.take(policy.plan(&check)))?;
+    let answer = block_on(store.take(vec![policy.plan(&check)])).remove(0)?;
     Ok(answer.decision.is_allowed())
 }
 
@@ -96,7 +96,9 @@ fn a_denial_takes_no_room() {
         };
         policy.plan(&check)
     };
-    let answer = block_on(store.take(plan(2))).expect("decided");
+    let answer = block_on(store.take(vec![plan(2)]))
+        .remove(0)
+        .expect("decided");
     assert!(!answer.decision.is_allowed());
     assert_eq!(store.group_count(), 0);
 }

@@ -1,96 +1,118 @@
 //! A batch as arguments of `check.lua`, which describes them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use redis::{Cmd, cmd};
 use rmp::encode::{write_array_len, write_uint};
-use toolgate_limit::Limit;
+use toolgate_limit::Quota;
 
-use super::{Batch, Planned};
+use super::{Batch, Fields, FirstBuckets, MAX_BUCKETS, Planned};
+use crate::key::key;
 
-/// Integers of one limit: capacity, refill period, field.
-const LIMIT_LEN: usize = 3;
+/// What comes before the names of fields in `ARGV`.
+const FIXED_ARGUMENTS: usize = 2;
+
+/// Whatever is counted in a batch, there are no more of them than buckets, and the last of `ARGV`
+/// is counted in one byte.
+const _: () = assert!(MAX_BUCKETS + FIXED_ARGUMENTS <= u8::MAX as usize);
+
+/// The shortest distance between marks, in microseconds; see `check.lua`. Far above the rounding of
+/// a double, and rare enough.
+const MIN_MARK_DISTANCE: u64 = 10_000_000;
 
 /// The script call for `batch`; `verb` and `script` are `EVALSHA` and a hash, or `EVAL` and a text.
-pub(super) fn command(batch: &Batch, verb: &str, script: &str) -> Cmd {
-    let mut limits = Limits::default();
-    let mut hashes = Vec::with_capacity(4 * batch.hashes.len());
-    for hash in &batch.hashes {
-        hashes.push(integer(hash.fields.len()));
-        hashes.extend(hash.fields.iter().map(|limit| limits.place(limit)));
+pub(super) fn command(batch: &Batch, first: &FirstBuckets, verb: &str, script: &str) -> Cmd {
+    let (mut quotas, mut fields, mut costs) = <(Numbered<_>, Numbered<_>, Numbered<_>)>::default();
+    let mut layout =
+        Vec::with_capacity(2 * first.count + batch.hashes.len() + 6 * batch.checks.len());
+    for Fields(limits) in batch.hashes.values() {
+        layout.push(byte(limits.len()));
+        for limit in limits {
+            layout.push(quotas.number(limit.quota()));
+            layout.push(fields.number(limit.field()) + byte(FIXED_ARGUMENTS));
+        }
     }
-    let first = batch.first_buckets();
-    let mut checks = Vec::with_capacity(6 * batch.checks.len());
     for Planned { plan, places } in &batch.checks {
-        checks.extend([plan.cost().into(), integer(places.len())]);
-        checks.extend(places.iter().map(|&place| integer(first.number(place) + 1)));
+        layout.push(costs.number(plan.cost()));
+        layout.push(byte(places.len()));
+        layout.extend(places.iter().map(|&place| byte(first.number(place) + 1)));
     }
-    let limit_count = integer(limits.integers.len() / LIMIT_LEN);
 
     let mut command = cmd(verb);
     command.arg(script).arg(batch.hashes.len());
-    for hash in &batch.hashes {
-        command.arg(&hash.key);
+    for (server, group) in batch.hashes.keys() {
+        command.arg(key(server, group));
     }
-    command.arg(packed(&[
-        &[limit_count],
-        &limits.integers,
-        &hashes,
-        &checks,
-    ]));
-    for field in limits.fields {
+    command.arg(integers(&quotas.all, &costs.all)).arg(layout);
+    for field in fields.all {
         command.arg(field);
     }
     command
 }
 
-/// The limits of a batch, each once, and the names of their fields, each once.
-#[derive(Default)]
-struct Limits<'a> {
-    integers: Vec<u64>,
-    fields: Vec<&'a str>,
-    place_of: HashMap<*const Limit, u64, foldhash::fast::RandomState>,
-    argument_of: HashMap<&'a str, u64, foldhash::fast::RandomState>,
+/// Different things, each with its number, from 1.
+struct Numbered<T> {
+    all: Vec<T>,
+    number_of: HashMap<T, u8, RandomState>,
 }
 
-impl<'a> Limits<'a> {
-    /// The place of `limit` in the array, which Lua counts from 1; the number of limits is the
-    /// first.
-    fn place(&mut self, limit: &'a Arc<Limit>) -> u64 {
-        if let Some(&place) = self.place_of.get(&Arc::as_ptr(limit)) {
-            return place;
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            number_of: HashMap::default(),
         }
-        let place = integer(self.integers.len() + 2);
-        let quota = limit.quota();
-        let argument = self.argument(limit.field());
-        self.integers
-            .extend([quota.capacity().into(), quota.period_micros(), argument]);
-        self.place_of.insert(Arc::as_ptr(limit), place);
-        place
     }
+}
 
-    /// Which of `ARGV` is `field`; the array is the first.
-    fn argument(&mut self, field: &'a str) -> u64 {
-        let fields = &mut self.fields;
-        *self.argument_of.entry(field).or_insert_with(|| {
-            fields.push(field);
-            integer(fields.len() + 1)
+impl<T: Copy + Eq + std::hash::Hash> Numbered<T> {
+    fn number(&mut self, one: T) -> u8 {
+        // Mostly what comes is what came.
+        if self.all.last() == Some(&one) {
+            return byte(self.all.len());
+        }
+        let all = &mut self.all;
+        *self.number_of.entry(one).or_insert_with(|| {
+            all.push(one);
+            byte(all.len())
         })
     }
 }
 
-/// One `MessagePack` array of all integers in `parts`.
-fn packed(parts: &[&[u64]]) -> Vec<u8> {
-    let len = parts.iter().map(|part| part.len()).sum::<usize>();
-    let mut bytes = Vec::with_capacity(2 * len + 8);
-    let in_memory = |_| unreachable!("a Vec takes all");
-    write_array_len(&mut bytes, u32::try_from(len).unwrap_or(u32::MAX)).unwrap_or_else(in_memory);
-    for &integer in parts.iter().copied().flatten() {
-        write_uint(&mut bytes, integer).unwrap_or_else(in_memory);
-    }
-    bytes
+fn integers(quotas: &[Quota], costs: &[u32]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(32 * (quotas.len() + 1));
+    header(&mut packed, 4);
+    array(
+        &mut packed,
+        quotas.iter().map(|quota| quota.capacity().into()),
+    );
+    array(
+        &mut packed,
+        quotas.iter().map(|quota| quota.period_micros()),
+    );
+    array(&mut packed, quotas.iter().map(mark_distance));
+    array(&mut packed, costs.iter().map(|&cost| cost.into()));
+    packed
 }
 
-fn integer(number: usize) -> u64 {
-    number as u64
+fn mark_distance(quota: &Quota) -> u64 {
+    MIN_MARK_DISTANCE.max(quota.period_micros() / 64)
+}
+
+fn array(packed: &mut Vec<u8>, integers: impl ExactSizeIterator<Item = u64>) {
+    header(packed, integers.len());
+    for integer in integers {
+        write_uint(packed, integer).unwrap_or_else(|_| unreachable!("a Vec takes all"));
+    }
+}
+
+fn header(packed: &mut Vec<u8>, len: usize) {
+    let len = u32::from(byte(len));
+    write_array_len(packed, len).unwrap_or_else(|_| unreachable!("a Vec takes all"));
+}
+
+/// A count within a batch.
+fn byte(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or_else(|_| unreachable!("{count} buckets in a batch"))
 }

@@ -3,33 +3,45 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, future, stream};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use toolgate_limit::{Check, Limiter};
+use toolgate_limit::{Answer, Check, Limiter as _, StoreLimiter};
 use toolgate_proto::pb::{
     CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
-    PeekResponse, check_stream_response::Result as Outcome, limiter_service_server::LimiterService,
+    PeekResponse, limiter_service_server::LimiterService,
 };
 
-use super::status;
-
-/// The most checks of one stream that are decided at a time. While there are so many, the stream
-/// is not read, and HTTP/2 flow control holds the caller back.
-const MAX_IN_FLIGHT_PER_STREAM: usize = 1_024;
+use super::{in_flight::InFlight, status, stream::responses};
 
 /// Answers checks over gRPC.
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
-    limiter: Arc<dyn Limiter>,
+    limiter: Arc<StoreLimiter>,
+    in_flight: Arc<InFlight>,
     /// Cancelled when the limiter stops: streams then take no more checks, answer those in flight
     /// and end.
     stopping: CancellationToken,
 }
 
 impl LimiterGrpc {
-    pub(crate) fn new(limiter: Arc<dyn Limiter>, stopping: CancellationToken) -> Self {
-        Self { limiter, stopping }
+    pub(crate) const fn new(
+        limiter: Arc<StoreLimiter>,
+        in_flight: Arc<InFlight>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            limiter,
+            in_flight,
+            stopping,
+        }
+    }
+
+    async fn decide(&self, check: Check) -> Result<Answer, Status> {
+        let admitted = self.in_flight.admit(1);
+        let _admitted = admitted.ok_or_else(|| self.in_flight.too_many())?;
+        let answer = self.limiter.check(check).await;
+        answer.map_err(|error| status::undecided(&error))
     }
 }
 
@@ -40,9 +52,7 @@ impl LimiterService for LimiterGrpc {
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
         let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
-        let answer = self.limiter.check(check).await;
-        let answer = answer.map_err(|error| status::undecided(&error))?;
-        Ok(Response::new(answer.into()))
+        Ok(Response::new(self.decide(check).await?.into()))
     }
 
     async fn peek(&self, request: Request<PeekRequest>) -> Result<Response<PeekResponse>, Status> {
@@ -68,45 +78,10 @@ impl LimiterService for LimiterGrpc {
             let told = |status| tell.take().map(|tell| tell.send(status));
             future::ready(request.map_err(told).ok())
         });
-        let limiter = Arc::clone(&self.limiter);
-        let answers = requests
-            .take_until(self.stopping.clone().cancelled_owned())
-            .map(move |request| answer(Arc::clone(&limiter), request))
-            .buffer_unordered(MAX_IN_FLIGHT_PER_STREAM)
-            .map(Ok);
+        let requests = requests.take_until(self.stopping.clone().cancelled_owned());
+        let (limiter, in_flight) = (Arc::clone(&self.limiter), Arc::clone(&self.in_flight));
+        let answers = responses(limiter, in_flight, requests).map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
         Ok(Response::new(Box::pin(answers.chain(last))))
     }
-}
-
-/// The answer to one check of a stream. An error is one of this check, not of the stream.
-async fn answer(limiter: Arc<dyn Limiter>, request: CheckStreamRequest) -> CheckStreamResponse {
-    let id = request.id;
-    let result = match decide(&*limiter, request).await {
-        Ok(response) => Outcome::Response(response),
-        Err(status) => Outcome::Error(status::to_message(&status)),
-    };
-    CheckStreamResponse {
-        id,
-        result: Some(result),
-    }
-}
-
-async fn decide(
-    limiter: &dyn Limiter,
-    request: CheckStreamRequest,
-) -> Result<CheckResponse, Status> {
-    let omit_buckets = request.omit_buckets_if_allowed;
-    let (check, patience) = request.into_check().map_err(status::invalid)?;
-    let answer = match patience {
-        None => limiter.check(check).await,
-        Some(patience) => timeout(patience, limiter.check(check))
-            .await
-            .map_err(|_| status::too_late())?,
-    };
-    let mut answer = answer.map_err(|error| status::undecided(&error))?;
-    if omit_buckets && answer.decision.is_allowed() {
-        answer.buckets.clear();
-    }
-    Ok(answer.into())
 }

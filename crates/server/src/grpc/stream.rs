@@ -1,0 +1,149 @@
+//! `CheckStream`: many checks over one stream.
+//!
+//! Requests that have arrived together are decided together: one call of the store, one deadline
+//! and one wake-up for all of them. Under low load a check comes and goes alone; the more there is
+//! to do, the more come together.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, stream};
+use tokio::time::timeout;
+use tonic::Status;
+use toolgate_limit::{Answer, Check, LimiterError, StoreLimiter};
+use toolgate_proto::pb::{
+    CheckResponse, CheckStreamRequest, CheckStreamResponse,
+    check_stream_response::Result as Outcome,
+};
+use toolgate_redis::MAX_CHECKS_OF_BATCH;
+
+use super::{in_flight::InFlight, status};
+
+/// The most groups of one stream that are decided at a time. While there are so many, the stream is
+/// not read, and HTTP/2 flow control holds the caller back.
+const MAX_GROUPS_IN_FLIGHT: usize = 32;
+
+/// The responses to `requests`, as they are decided. An error is one of its check, not of the
+/// stream.
+pub(super) fn responses(
+    limiter: Arc<StoreLimiter>,
+    in_flight: Arc<InFlight>,
+    requests: impl Stream<Item = CheckStreamRequest>,
+) -> impl Stream<Item = CheckStreamResponse> {
+    requests
+        .ready_chunks(MAX_CHECKS_OF_BATCH)
+        .flat_map(|arrived| stream::iter(groups(arrived)))
+        .map(move |group| group.decide(Arc::clone(&limiter), Arc::clone(&in_flight)))
+        .buffer_unordered(MAX_GROUPS_IN_FLIGHT)
+        .flat_map(stream::iter)
+}
+
+/// Checks that are decided together, and the ids of their requests.
+#[derive(Default)]
+struct Group {
+    terms: Terms,
+    ids: Vec<u64>,
+    checks: Vec<Check>,
+    /// To requests that came with them and are none.
+    refusals: Vec<CheckStreamResponse>,
+}
+
+/// What the requests of a group have in common.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Terms {
+    /// How long the caller waits.
+    patience: Option<Duration>,
+    omit_buckets: bool,
+}
+
+/// `requests` in their order, in as few groups as their terms allow: one, if one client has sent
+/// them.
+fn groups(requests: Vec<CheckStreamRequest>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::with_capacity(1);
+    let mut room = requests.len();
+    for request in requests {
+        let id = request.id;
+        let omit_buckets = request.omit_buckets_if_allowed;
+        let (terms, check) = match request.into_check() {
+            Ok((check, patience)) => (
+                Some(Terms {
+                    patience,
+                    omit_buckets,
+                }),
+                Ok(check),
+            ),
+            Err(invalid) => (None, Err(status::invalid(invalid))),
+        };
+        let fits = |group: &&mut Group| terms.is_none_or(|terms| terms == group.terms);
+        let group = match groups.last_mut().filter(fits) {
+            Some(group) => group,
+            None => groups.push_mut(Group::new(terms.unwrap_or_default(), room)),
+        };
+        match check {
+            Ok(check) => {
+                group.ids.push(id);
+                group.checks.push(check);
+            }
+            Err(refused) => group.refusals.push(response(id, Err(refused))),
+        }
+        room -= 1;
+    }
+    groups
+}
+
+impl Group {
+    fn new(terms: Terms, room: usize) -> Self {
+        Self {
+            terms,
+            ids: Vec::with_capacity(room),
+            checks: Vec::with_capacity(room),
+            refusals: Vec::new(),
+        }
+    }
+
+    async fn decide(
+        self,
+        limiter: Arc<StoreLimiter>,
+        in_flight: Arc<InFlight>,
+    ) -> Vec<CheckStreamResponse> {
+        let Self {
+            terms,
+            ids,
+            checks,
+            refusals: mut responses,
+        } = self;
+        let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
+        let Some(_admitted) = in_flight.admit(checks.len()) else {
+            responses.extend(every(in_flight.too_many()));
+            return responses;
+        };
+        let decided = limiter.check_all(&checks, terms.omit_buckets);
+        let answers = match terms.patience {
+            None => Ok(decided.await),
+            Some(patience) => timeout(patience, decided).await,
+        };
+        match answers {
+            Ok(answers) => {
+                let decided = ids.into_iter().zip(answers);
+                responses.extend(decided.map(|(id, answer)| response(id, outcome(answer))));
+            }
+            Err(_) => responses.extend(every(status::too_late())),
+        }
+        responses
+    }
+}
+
+fn outcome(answer: Result<Answer, LimiterError>) -> Result<CheckResponse, Status> {
+    let answer = answer.map_err(|error| status::undecided(&error))?;
+    Ok(answer.into())
+}
+
+fn response(id: u64, outcome: Result<CheckResponse, Status>) -> CheckStreamResponse {
+    let result = match outcome {
+        Ok(response) => Outcome::Response(response),
+        Err(status) => Outcome::Error(status::to_message(&status)),
+    };
+    CheckStreamResponse {
+        id,
+        result: Some(result),
+    }
+}
