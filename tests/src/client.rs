@@ -7,7 +7,8 @@ use toolgate_client::{Backoff, BreakerConfig, ClientConfig, Endpoint};
 use crate::PATIENCE;
 
 /// Settings under which tests are quick, and a check that waits is seen: it would wait as long as a
-/// test may take.
+/// test may take. Each check is sent, so what a limiter does is seen at once: no denial is
+/// remembered.
 ///
 /// # Panics
 ///
@@ -31,6 +32,7 @@ pub fn client_config(endpoint: &str) -> ClientConfig {
             },
         },
         resolve_interval: Duration::from_millis(100),
+        remember_denials: Duration::ZERO,
         ..ClientConfig::new(endpoint)
     }
 }

@@ -12,6 +12,7 @@ use toolgate_proto::pb::PeekRequest;
 
 use crate::{
     ClientConfig, ConfigError, ReplicaStatus, Resolve, SystemResolver,
+    denials::Denials,
     members::Members,
     outcome,
     replica::Ticket,
@@ -25,10 +26,12 @@ use crate::{
 /// An answer that allows shows no buckets; those that a gateway wants to see are had by a peek.
 ///
 /// A check takes no longer than [`ClientConfig::timeout`], and is sent at most once: an error after
-/// that may mean that it was paid and its answer lost.
+/// that may mean that it was paid and its answer lost. One that touches a bucket of which a denial
+/// is remembered is not sent at all, and denied; see [`ClientConfig::remember_denials`].
 #[derive(Clone, Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
+    denials: Arc<Denials>,
     members: Arc<Members>,
     _tasks: Arc<JoinSet<()>>,
 }
@@ -58,6 +61,7 @@ impl Client {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&members).run(resolver));
         Ok(Self {
+            denials: Arc::new(Denials::new(config.remember_denials)),
             config,
             members,
             _tasks: Arc::new(tasks),
@@ -68,6 +72,11 @@ impl Client {
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
         let replicas = self.members.replicas();
         replicas.iter().map(|replica| replica.status()).collect()
+    }
+
+    /// Checks that were denied without asking a limiter, by a denial that is remembered.
+    pub fn deny_cache_hits(&self) -> u64 {
+        self.denials.hits()
     }
 
     /// Leave to send a check, after the very first attempt to connect if that is under way.
@@ -103,8 +112,11 @@ impl Client {
 #[async_trait]
 impl Limiter for Client {
     async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
-        let patience = self.config.timeout;
-        let deadline = Instant::now() + patience;
+        let (patience, asked) = (self.config.timeout, Instant::now());
+        if let Some(denied) = self.denials.answer(&check, asked) {
+            return Ok(denied);
+        }
+        let deadline = asked + patience;
         let (ticket, sent) = self.send(&check, deadline).await?;
         let reply = timeout_at(deadline, sent.reply()).await;
         let own_stall = reply.is_err() && stall::is_own(deadline);
@@ -115,6 +127,9 @@ impl Limiter for Client {
         };
         if !own_stall {
             ticket.report(&result);
+        }
+        if let Ok(answer) = &result {
+            self.denials.remember(&check, answer, asked);
         }
         result
     }

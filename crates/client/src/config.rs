@@ -40,6 +40,10 @@ pub struct ClientConfig {
     /// replica is lost, but not twice within a fifth of this. Default: 5 s, the time for which
     /// Kubernetes' DNS lets answers be cached.
     pub resolve_interval: Duration,
+    /// How long a denial is remembered at most, so that the limiter is not asked for it again; zero
+    /// for not at all. A reset of the bucket or a raised limit is seen so much later, on top of what
+    /// the limiter itself remembers. Default: 1 s.
+    pub remember_denials: Duration,
     /// Whom to leave alone. Default: 5 failures in a row, probes after 1 s, doubling to 30 s.
     pub breaker: BreakerConfig,
 }
@@ -100,6 +104,7 @@ impl ClientConfig {
                 longest: Duration::from_secs(5),
             },
             resolve_interval: Duration::from_secs(5),
+            remember_denials: Duration::from_secs(1),
             breaker: BreakerConfig {
                 failures: 5,
                 probe: Backoff {

@@ -17,6 +17,7 @@
 //! ```text
 //! FailOpen   an error becomes Allowed (or Refused), counted by Cause, logged when it begins
 //! Client     the deadline of the check, all in all 50 ms
+//! Denials    a bucket known to be empty until later denies here
 //! Members    the replicas that are connected and not left alone; of two, the less loaded
 //! Replica    circuit breaker: 5 failures in a row, then a probe within 1 s, doubling to 30 s
 //! Session    one CheckStream; checks go out with an id, answers come back in any order
@@ -66,6 +67,7 @@ mod client;
 mod config;
 mod connection;
 mod counters;
+mod denials;
 mod endpoint;
 mod fail_open;
 mod members;

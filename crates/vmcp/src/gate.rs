@@ -11,7 +11,7 @@ use crate::VmcpError;
 
 mod metrics;
 
-pub(crate) use metrics::Replicas;
+pub(crate) use metrics::Remote;
 
 /// Asks a limiter for one server.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::{
     config::{BackendError, Config, IncomingAuth, LimiterConfig},
     core::Core,
     embedded,
-    gate::Replicas,
+    gate::Remote,
     rate_limited,
     serve::{Edge, Routers, begins, routers},
 };
@@ -240,7 +240,7 @@ fn gate(
             (Some(LimiterConfig::Remote(remote)), _) => {
                 let settings = remote.client_config().map_err(StartError::Missing)?;
                 let client = Client::new(settings)?;
-                registry.register_collector(Box::new(Replicas(client.clone())));
+                registry.register_collector(Box::new(Remote(client.clone())));
                 (Arc::new(client), remote.on_unavailable.into())
             }
             // What limits the file has must not be lost because it does not say who enforces them.

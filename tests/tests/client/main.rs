@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod callers;
+mod denials;
 mod faults;
 mod load;
 mod names;

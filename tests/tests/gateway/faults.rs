@@ -34,7 +34,7 @@ async fn only_denials_block(
         "
 incomingAuth: {{type: anonymous}}
 backends: [{{name: a, url: '{}'}}]
-limiter: {{endpoint: '{endpoint}', timeout: 300ms}}
+limiter: {{endpoint: '{endpoint}', timeout: 300ms, rememberDenials: 0s}}
 ",
         backend.url
     );

@@ -31,7 +31,7 @@ impl Stage {
         let redis = RedisServer::start_on(&clock).await.expect("Redis");
         let policies = PolicyFile::of_spec(spec).expect("a policy");
         let store = redis.url();
-        // Denials are remembered on the limiter's own clock, which no test turns.
+        // Denials are remembered on the clocks of limiter and gateway, which no test turns.
         let arguments = [
             "--store",
             &store,
@@ -47,7 +47,7 @@ impl Stage {
             "
 incomingAuth: {{type: oidc, oidc: {{issuer: '{}', audience: vmcp}}}}
 backends: [{{name: a, url: '{}'}}{backends}]
-limiter: {{endpoint: '{}', timeout: 30s, onUnavailable: deny}}
+limiter: {{endpoint: '{}', timeout: 30s, rememberDenials: 0s, onUnavailable: deny}}
 {rest}",
             issuer.url,
             backend.url,

@@ -32,6 +32,10 @@ pub struct RemoteLimiter {
     /// How long an attempt to connect may take.
     #[serde(default, deserialize_with = "text::duration")]
     pub connect_timeout: Option<Duration>,
+    /// How long a denial is remembered at most, so that it is not asked for again; zero for not at
+    /// all.
+    #[serde(default, deserialize_with = "text::duration_or_zero")]
+    pub remember_denials: Option<Duration>,
     /// What happens to a call on which no decision was made.
     #[serde(default)]
     pub on_unavailable: OnUnavailableConfig,
@@ -79,6 +83,7 @@ impl RemoteLimiter {
         let mut config = ClientConfig::new(self.endpoint.clone());
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.connect_timeout = self.connect_timeout.unwrap_or(config.connect_timeout);
+        config.remember_denials = self.remember_denials.unwrap_or(config.remember_denials);
         config.tls = self.tls.as_ref().map(TlsConfig::files).transpose()?;
         Ok(config)
     }

@@ -68,6 +68,25 @@ fn a_limiter_is_embedded_or_somewhere() {
         Duration::from_millis(20)
     );
     assert_eq!(remote.on_unavailable, OnUnavailableConfig::Deny);
+    let remembers = |settings: &str| {
+        let Ok(LimiterConfig::Remote(remote)) = limiter(settings) else {
+            panic!("not read: {settings}");
+        };
+        remote.client_config().unwrap().remember_denials
+    };
+    for (settings, longest) in [
+        ("{endpoint: 'http://l:1'}", Duration::from_secs(1)),
+        (
+            "{endpoint: 'http://l:1', rememberDenials: 200ms}",
+            Duration::from_millis(200),
+        ),
+        (
+            "{endpoint: 'http://l:1', rememberDenials: 0s}",
+            Duration::ZERO,
+        ),
+    ] {
+        assert_eq!(remembers(settings), longest);
+    }
 
     for (wrong, part) in [
         ("embeded", "embedded"),

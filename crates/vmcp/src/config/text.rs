@@ -18,10 +18,18 @@ where
 pub(super) fn duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
-    let GoDuration(duration) = parsed(deserializer)?;
-    if duration.is_zero() {
+    let duration = duration_or_zero(deserializer)?;
+    if duration.is_some_and(|duration| duration.is_zero()) {
         return Err(D::Error::custom("a duration must be positive"));
     }
+    Ok(duration)
+}
+
+/// A span like `1m30s`, or `0s`.
+pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let GoDuration(duration) = parsed(deserializer)?;
     Ok(Some(duration))
 }
 

@@ -6,8 +6,8 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::DescriptorEncoder,
-    metrics::histogram::Histogram,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, counter::ConstCounter, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use toolgate_client::{BreakerState, Cause, Client, FailOpen, OnUnavailable, ReplicaStatus};
@@ -94,12 +94,20 @@ fn endpoint(replica: &ReplicaStatus) -> (&'static str, &str) {
     ("endpoint", &replica.endpoint)
 }
 
-/// The limiter replicas that a client knows now. One that has left is no longer shown.
+/// What a client knows of a limiter service: denials that it need not ask for, and the replicas. One
+/// that has left is no longer shown.
 #[derive(Debug)]
-pub(crate) struct Replicas(pub(crate) Client);
+pub(crate) struct Remote(pub(crate) Client);
 
-impl Collector for Replicas {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+impl Collector for Remote {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let hits = encoder.encode_descriptor(
+            "toolgate_client_deny_cache_hits",
+            "Calls that were denied without asking the limiter, whose denial is remembered.",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(self.0.deny_cache_hits()).encode(hits)?;
         show(&self.0.replicas(), encoder)
     }
 }

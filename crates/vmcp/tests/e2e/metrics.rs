@@ -174,6 +174,7 @@ limiter: {{endpoint: '{endpoint}', timeout: 20ms}}
             r#"toolgate_client_checks_total{result="allowed"} 0"#,
             r#"toolgate_client_checks_total{result="fail_open"} 10"#,
             r#"toolgate_client_checks_total{result="refused"} 0"#,
+            "toolgate_client_deny_cache_hits_total 0",
             r#"vmcp_requests_total{method="tools/call",outcome="ok"} 10"#,
         ],
     );

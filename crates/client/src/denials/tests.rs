@@ -1,0 +1,234 @@
+use std::sync::Arc;
+
+use tokio::time::advance;
+use toolgate_limit::{Identity, Limit, OperationKind, Quota};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn tool(name: &str) -> Operation {
+    Operation::new(OperationKind::Tool, name).expect("a valid name")
+}
+
+fn user(subject: &str) -> Identity {
+    Identity::new(subject).expect("a valid subject")
+}
+
+fn check(identity: Identity, operation: Option<Operation>, cost: u32) -> Check {
+    Check {
+        server: "default/research".parse().expect("a valid server"),
+        identity,
+        operation,
+        cost: cost.try_into().expect("not zero"),
+    }
+}
+
+/// What a limiter says when the bucket of that scope and operation lacks two tokens of ten in ten
+/// seconds.
+fn denied(check: &Check, scope: Scope, operation: Option<Operation>) -> Answer {
+    let quota = Quota::new(10, 10 * SECOND).expect("a valid quota");
+    let limit = |scope, operation| {
+        let server = check.server.clone();
+        Arc::new(Limit::new(server, operation, scope, quota))
+    };
+    let refusing = limit(scope, operation);
+    let status = |limit: &Arc<Limit>, remaining, full_after| BucketStatus {
+        limit: Arc::clone(limit),
+        remaining,
+        full_after,
+    };
+    Answer {
+        decision: Decision::Denied(Denial {
+            limit: Arc::clone(&refusing),
+            retry_after: Some(2 * SECOND),
+            cost: check.cost.get(),
+        }),
+        buckets: vec![
+            status(
+                &limit(Scope::Global, Some(tool("another"))),
+                10,
+                Duration::ZERO,
+            ),
+            status(&refusing, 3, 7 * SECOND),
+        ],
+        shadowed: None,
+        degraded: false,
+    }
+}
+
+/// The server's own bucket of `check`'s user refuses.
+fn denied_to_user(check: &Check) -> Answer {
+    denied(check, Scope::PerUser, None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_is_repeated_with_less_to_wait_and_no_longer_than_it_lasts_or_is_remembered() {
+    for (longest, until) in [(SECOND, SECOND), (10 * SECOND, 2 * SECOND)] {
+        let denials = Denials::new(longest);
+        let (alice, sent) = (check(user("alice"), None, 5), Instant::now());
+        let answer = denied_to_user(&alice);
+        // The answer was on its way for a while, which counts.
+        advance(SECOND / 4).await;
+        denials.remember(&alice, &answer, sent);
+        let again = denials.answer(&alice, Instant::now()).expect("denied");
+        let Decision::Denied(denial) = &again.decision else {
+            panic!("{again:?}");
+        };
+        assert_eq!(denial.retry_after, Some(SECOND * 7 / 4));
+        assert_eq!(denial.cost, 5);
+        assert_eq!(again.buckets.len(), 1, "of others nothing newer is known");
+        assert_eq!(again.buckets[0].limit, denial.limit);
+        assert_eq!(again.buckets[0].remaining, 3);
+        assert_eq!(again.buckets[0].full_after, SECOND * 27 / 4);
+
+        let almost = until.saturating_sub(Duration::from_nanos(1));
+        assert!(denials.answer(&alice, sent + almost).is_some());
+        assert_eq!(denials.answer(&alice, sent + until), None);
+        assert_eq!(denials.hits(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_touches_the_bucket_at_that_cost_is_denied() {
+    let search = || Some(tool("search"));
+    let of_alice = check(user("alice"), search(), 1);
+    let after = |scope, operation| {
+        let denials = Denials::new(SECOND);
+        let answer = denied(&of_alice, scope, operation);
+        denials.remember(&of_alice, &answer, Instant::now());
+        move |subject, operation, cost| {
+            let check = check(user(subject), operation, cost);
+            denials.answer(&check, Instant::now()).is_some()
+        }
+    };
+
+    let is_denied = after(Scope::PerUser, search());
+    assert!(is_denied("alice", search(), 1));
+    assert!(!is_denied("alice", search(), 2), "another wait");
+    assert!(!is_denied("alice", Some(tool("fetch")), 1), "another tool");
+    assert!(!is_denied("alice", None, 1), "the server alone");
+    assert!(!is_denied("bob", search(), 1), "another user");
+    let prompt = Operation::new(OperationKind::Prompt, "search").ok();
+    assert!(!is_denied("alice", prompt, 1), "a prompt of that name");
+
+    let is_denied = after(Scope::PerUser, None);
+    assert!(is_denied("alice", None, 1), "all that she does here");
+    assert!(is_denied("alice", Some(tool("fetch")), 1));
+    assert!(!is_denied("bob", None, 1), "another user");
+
+    let is_denied = after(Scope::Global, search());
+    assert!(is_denied("bob", search(), 1), "the bucket that all share");
+    assert!(!is_denied("bob", None, 1), "the server alone");
+    assert!(!is_denied("bob", search(), 2), "another wait");
+
+    let is_denied = after(Scope::Global, None);
+    assert!(is_denied("bob", Some(tool("fetch")), 1), "whatever is run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_server_is_another_bucket() {
+    let denials = Denials::new(SECOND);
+    let here = check(user("alice"), None, 1);
+    denials.remember(&here, &denied(&here, Scope::Global, None), Instant::now());
+    let there = Check {
+        server: "default/other".parse().expect("a valid server"),
+        ..here
+    };
+    assert_eq!(denials.answer(&there, Instant::now()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_is_the_subject_of_an_issuer_and_all_the_anonymous_are_one() {
+    let of_issuer = |identity: Identity, issuer: &str| identity.of_issuer(issuer).expect("valid");
+    let here = || of_issuer(user("alice"), "https://here.test");
+    let denials = Denials::new(SECOND);
+    let alice = check(here(), None, 1);
+    denials.remember(&alice, &denied_to_user(&alice), Instant::now());
+    let is_denied = |denials: &Denials, identity| {
+        let check = check(identity, None, 1);
+        denials.answer(&check, Instant::now()).is_some()
+    };
+    assert!(is_denied(&denials, here()));
+    let staff = here().in_groups(vec!["staff".to_owned()]).expect("valid");
+    assert!(is_denied(&denials, staff), "groups make no other user");
+    let there = of_issuer(user("alice"), "https://there.test");
+    assert!(!is_denied(&denials, there));
+    assert!(!is_denied(&denials, user("alice")));
+    assert!(!is_denied(&denials, Identity::anonymous()));
+
+    let denials = Denials::new(SECOND);
+    let anonymous = check(Identity::anonymous(), None, 1);
+    denials.remember(&anonymous, &denied_to_user(&anonymous), Instant::now());
+    assert!(is_denied(&denials, Identity::anonymous()));
+    let of_somewhere = of_issuer(Identity::anonymous(), "https://here.test");
+    assert!(is_denied(&denials, of_somewhere));
+    assert!(!is_denied(&denials, user("anonymous")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_denial_by_the_store_that_ends_is_remembered() {
+    let alice = check(user("alice"), None, 1);
+    let denied = || denied_to_user(&alice);
+    let never = |answer: Answer| match answer.decision {
+        Decision::Denied(denial) => Answer {
+            decision: Decision::Denied(Denial {
+                retry_after: None,
+                ..denial
+            }),
+            ..answer
+        },
+        Decision::Allowed => answer,
+    };
+    let degraded = Answer {
+        degraded: true,
+        ..denied()
+    };
+    // As it is when another version's words for the limit could not be read.
+    let of_unknown_bucket = Answer {
+        buckets: Vec::new(),
+        ..denied()
+    };
+    for (longest, answer) in [
+        (Duration::ZERO, denied()),
+        (SECOND, Answer::unlimited()),
+        (SECOND, denied().shadowed()),
+        (SECOND, never(denied())),
+        (SECOND, degraded),
+        (SECOND, of_unknown_bucket),
+    ] {
+        let (denials, now) = (Denials::new(longest), Instant::now());
+        denials.remember(&alice, &answer, now);
+        assert_eq!(denials.answer(&alice, now), None, "{answer:?}");
+        assert!(denials.lock().younger.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_never_more_than_two_generations_hold() {
+    let denials = Denials::new(SECOND);
+    let number_of = |denials: &Denials| {
+        let generations = denials.lock();
+        (generations.younger.len(), generations.older.len())
+    };
+    let flood = |from: usize, to: usize| {
+        for number in from..to {
+            let one = check(user(&number.to_string()), None, 1);
+            denials.remember(&one, &denied_to_user(&one), Instant::now());
+        }
+    };
+    flood(0, 3 * MAX_DENIALS + 1);
+    assert_eq!(number_of(&denials), (1, MAX_DENIALS));
+    let is_denied = |number: usize| {
+        let check = check(user(&number.to_string()), None, 1);
+        denials.answer(&check, Instant::now()).is_some()
+    };
+    assert!(is_denied(3 * MAX_DENIALS) && is_denied(2 * MAX_DENIALS));
+    assert!(!is_denied(0), "what is too much is asked for again");
+
+    for left in [(1, 1), (1, 1)] {
+        advance(SECOND).await;
+        flood(0, 1);
+        assert_eq!(number_of(&denials), left);
+    }
+}
