@@ -3,8 +3,10 @@
 //! It is that of the limiter's own store, one step nearer to the caller, and by the same rules. A
 //! denial tells when its bucket will hold the tokens, and nothing but time fills a bucket. Until
 //! then the same cost of the same bucket is denied, whoever asks and whichever replica would have
-//! decided. Local time counts from before the check was sent, so nobody is denied longer than the
-//! limiter would deny.
+//! decided. The limiter's time of the denial is not known, only that it lies between the check and
+//! its answer. Counted from before the check was sent, nobody is denied longer than the limiter
+//! would deny; what is left to wait counts from the answer, so that whoever waits as told has
+//! waited enough.
 //!
 //! The client knows no policies, and needs none: a denial names the limit that refused, and so the
 //! bucket. A check can touch four at most. That a bucket was reset or its limit raised is seen when
@@ -71,8 +73,9 @@ struct Bucket {
 struct Remembered {
     /// When the check was about to be sent that was denied.
     sent: Instant,
+    answered: Instant,
     retry_after: Duration,
-    /// The refusing bucket at that time.
+    /// The refusing bucket then.
     status: BucketStatus,
 }
 
@@ -119,8 +122,8 @@ impl Denials {
         answer
     }
 
-    /// Remembers `answer`, if it is a denial by the store that ends, to `check`, which was about to
-    /// be sent at `sent`.
+    /// Remembers `answer`, which has just come, if it is a denial by the store that ends, to `check`,
+    /// which was about to be sent at `sent`.
     pub(crate) fn remember(&self, check: &Check, answer: &Answer, sent: Instant) {
         let Decision::Denied(denial) = &answer.decision else {
             return;
@@ -145,6 +148,7 @@ impl Denials {
         };
         let remembered = Remembered {
             sent,
+            answered: Instant::now(),
             retry_after,
             status: status.clone(),
         };
@@ -198,10 +202,11 @@ fn buckets(check: &Check) -> [Option<Bucket>; 4] {
 impl Remembered {
     /// The same denial at `now`, unless its wait is over or it is older than `longest`.
     fn again(&self, longest: Duration, cost: NonZeroU32, now: Instant) -> Option<Answer> {
-        let passed = now.saturating_duration_since(self.sent);
-        if passed >= self.retry_after.min(longest) {
+        let age = now.saturating_duration_since(self.sent);
+        if age >= self.retry_after.min(longest) {
             return None;
         }
+        let passed = now.saturating_duration_since(self.answered);
         let denial = Denial {
             limit: self.status.limit.clone(),
             retry_after: Some(self.retry_after.saturating_sub(passed)),

@@ -70,7 +70,9 @@ async fn the_flood_of_a_refused_user_reaches_the_limiter_a_few_times_a_second() 
     assert_eq!(gateway.counters().all_undecided(), 0);
 }
 
-/// It is remembered for as long as it lasts, so that a slow machine has time to look at it.
+/// On a busy machine it once was told to come back a millisecond too early: its wait counted from
+/// before the check was sent. It is remembered for as long as it lasts, so that there is time to look
+/// at it.
 #[tokio::test]
 async fn whoever_waits_as_a_remembered_denial_says_is_allowed() {
     let limiter = limiter("perUser: {maxTokens: 1, refillPeriod: 3s}").await;
