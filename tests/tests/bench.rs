@@ -199,6 +199,63 @@ async fn a_bucket_over_its_bound_is_told_and_is_an_error() {
     assert!(text.contains("NOT KEPT by 1 buckets"), "{text}");
 }
 
+/// Answers that allow name no buckets then, as those to gateways.
+#[tokio::test]
+async fn without_buckets_in_answers_admission_is_held_against_the_policy() {
+    let limiter = limiter(&four_buckets(AMPLE)).await;
+    let arguments = ["--omit-buckets", "--users", "50", "--tools", "3"];
+    let time = ["--duration", "300ms", "--warm-up", "50ms"];
+    let report = report(limiter.endpoint(), &[&arguments[..], &time].concat()).await;
+    adds_up(&report);
+    let limits = report["admission"]["limits"].as_array().expect("a list");
+    let allowed = number(&report, "/checks/allowed") + number(&report, "/warmUpChecks/allowed");
+    assert_eq!(number(&limits[0], "/worst/admitted"), allowed);
+    // The third tool has no limits of its own.
+    let buckets = limits.iter().map(|limit| number(limit, "/buckets"));
+    assert_eq!(buckets.collect::<Vec<_>>(), [1, 2, 50, 100]);
+    assert_eq!(report["admission"]["policyUnread"], Value::Null);
+}
+
+#[tokio::test]
+async fn without_buckets_in_answers_a_bucket_over_its_bound_is_told() {
+    let spec = "global: {maxTokens: 100, refillPeriod: 24h}";
+    let (first, second) = (limiter(spec).await, limiter(spec).await);
+    let both = format!("{},{}", first.endpoint(), second.endpoint());
+    let arguments = ["--omit-buckets", "--connections", "2"];
+    let time = ["--duration", "300ms", "--warm-up", "0s"];
+    let output = bench(&both, &[&arguments[..], &time].concat()).await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("admitted    global: 200 of 100 (2.000)"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn without_buckets_in_answers_and_without_a_policy_it_says_that_nothing_is_known() {
+    let limiter = limiter(&format!("global: {AMPLE}")).await;
+    let arguments = ["--omit-buckets", "--server", "test/another"];
+    let time = ["--duration", "100ms", "--warm-up", "0s"];
+    let output = Command::new(toolgate().expect("a binary"))
+        .args([
+            "bench",
+            "--endpoint",
+            limiter.endpoint(),
+            "--timeout",
+            "30s",
+        ])
+        .args(arguments)
+        .args(time)
+        .output()
+        .await
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("bounds      not known: "), "{text}");
+    assert!(text.contains("NOT_FOUND"), "{text}");
+}
+
 #[tokio::test]
 async fn checks_that_the_limiter_refuses_to_decide_are_counted_by_code() {
     let no_redis = ["--store", "redis+unix:///nowhere/redis.sock"];
@@ -261,7 +318,10 @@ async fn a_limiter_that_goes_away_ends_no_run_and_is_counted() {
             number(&report, "/checks/sent"),
             answered + failed + unanswered
         );
-        assert_eq!(number(&report, "/checks/allowed"), 100);
+        // All 100 have paid. Of the last ones, as many as were on their way, the answers may be lost:
+        // on a busy machine that once was so.
+        let allowed = number(&report, "/checks/allowed");
+        assert!((100 - 64..=100).contains(&allowed), "{mode}: {report}");
     }
 }
 

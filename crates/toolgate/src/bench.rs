@@ -9,6 +9,7 @@
 //! Lane       a connection's checks on their way, by slot; the slot is the id on the stream
 //! wire       from a check to bytes, and from bytes to an answer: `toolgate.v1`
 //! Drive      the connection: sends what the lane has, reads answers
+//! Policy     the quotas of checks whose answers do not name them
 //! Tally      counts, latency from when a check was meant to go, admissions of each bucket
 //! Report     what came out
 //! ```
@@ -22,6 +23,7 @@ mod drive;
 mod keys;
 mod lane;
 mod pace;
+mod policy;
 mod report;
 mod tally;
 mod tick;
@@ -50,6 +52,7 @@ use self::{
     keys::Keys,
     lane::{Lane, Stopwatch},
     pace::{Pace, Schedule, Span},
+    policy::Policy,
     tally::Tally,
     wire::{Template, ToolgateCodec},
 };
@@ -88,14 +91,39 @@ pub(crate) struct Load {
     pub(crate) threads: u32,
 }
 
-/// Runs the load to its end, on threads of its own. Blocks this one.
-pub(crate) fn run(load: Load) -> anyhow::Result<Report> {
+/// Runs the load to its end.
+pub(crate) async fn run(load: Load) -> anyhow::Result<Report> {
     let load = Arc::new(load);
+    let (policy, unread) = known_policy(&load).await?;
+    let (mut tally, spent) = on_threads(&load, policy.as_ref())?;
+    // A limiter that has gone meanwhile has told before what it held checks to.
+    if policy.is_some()
+        && let Ok(now) = Policy::read(&load).await
+    {
+        tally.admissions.changed_to(&now);
+    }
+    Ok(Report::new(&load, &tally, spent, unread))
+}
+
+/// The policy, if answers will not name their buckets; or why a limiter does not tell it.
+async fn known_policy(load: &Load) -> anyhow::Result<(Option<Arc<Policy>>, Option<CallError>)> {
+    if !load.omit_buckets {
+        return Ok((None, None));
+    }
+    match Policy::read(load).await {
+        Ok(policy) => Ok((Some(Arc::new(policy)), None)),
+        Err(error) if error.is_answer() => Ok((None, Some(error))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What came of the load, and the CPU time of it, on threads of its own. Blocks this one.
+fn on_threads(load: &Arc<Load>, policy: Option<&Arc<Policy>>) -> anyhow::Result<(Tally, Duration)> {
     let (ready, connected) = mpsc::channel();
     let threads = (0..load.threads.min(load.connections)).map(|number| {
-        let (load, ready) = (Arc::clone(&load), ready.clone());
+        let (load, ready, policy) = (Arc::clone(load), ready.clone(), policy.cloned());
         let (go, start) = oneshot::channel();
-        let work = move || thread_of(&load, number, &ready, start);
+        let work = move || thread_of(&load, policy, number, &ready, start);
         let thread = thread::Builder::new().name(format!("bench-{number}"));
         Ok((thread.spawn(work)?, go))
     });
@@ -114,20 +142,20 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Report> {
     }
     thread::sleep(load.warm_up);
     let spent_before = spent()?;
-    let mut tally = load.tally()?;
+    let mut tally = load.tally(None)?;
     for thread in working {
         let seen = thread
             .join()
             .map_err(|_| anyhow!("a thread has panicked"))??;
         tally.merge(seen)?;
     }
-    let spent = spent()?.saturating_sub(spent_before);
-    Ok(Report::new(&load, &tally, spent))
+    Ok((tally, spent()?.saturating_sub(spent_before)))
 }
 
 /// The connections of one thread: those whose number leaves the thread's, divided by all threads.
 fn thread_of(
     load: &Load,
+    policy: Option<Arc<Policy>>,
     number: u32,
     ready: &mpsc::Sender<Result<(), CallError>>,
     start: oneshot::Receiver<Stopwatch>,
@@ -137,7 +165,7 @@ fn thread_of(
         .build()?;
     let threads = load.threads.min(load.connections) as usize;
     let mine = (0..load.connections).skip(number as usize).step_by(threads);
-    let tally = RefCell::new(load.tally()?);
+    let tally = RefCell::new(load.tally(policy)?);
     let outcome = runtime.block_on(async {
         let connecting = mine.clone().zip(
             load.endpoints
@@ -190,8 +218,8 @@ impl Load {
         }
     }
 
-    fn tally(&self) -> anyhow::Result<Tally> {
-        let admissions = Admissions::new(self.users, self.tools);
+    fn tally(&self, policy: Option<Arc<Policy>>) -> anyhow::Result<Tally> {
+        let admissions = Admissions::new(self.users, self.tools).under(policy);
         Tally::new(self.span(), self.cost, admissions)
     }
 

@@ -50,11 +50,7 @@ pub(crate) fn positive_duration(text: &str) -> Result<GoDuration, String> {
 impl ClientArgs {
     /// A client that connects when it first calls. Must run on a tokio runtime.
     pub(crate) fn client(&self) -> Client {
-        Client {
-            channel: self.endpoint.channel(),
-            endpoint: self.endpoint.clone(),
-            timeout: self.timeout,
-        }
+        Client::new(&self.endpoint, self.timeout)
     }
 }
 
@@ -67,6 +63,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client that connects when it first calls. Must run on a tokio runtime.
+    pub(crate) fn new(endpoint: &Endpoint, timeout: GoDuration) -> Self {
+        Self {
+            channel: endpoint.channel(),
+            endpoint: endpoint.clone(),
+            timeout,
+        }
+    }
+
     /// Decides one call, and pays for it.
     pub(crate) async fn check(
         &self,

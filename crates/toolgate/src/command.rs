@@ -68,8 +68,7 @@ pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
             Command::Reset(reset) => reset.run().await,
             Command::Policies(policies) => policies.run().await,
             Command::Validate(validate) => validate.run(),
-            // On threads and runtimes of its own; this one is idle.
-            Command::Bench(bench) => bench.run(),
+            Command::Bench(bench) => bench.run().await,
         }
     });
     // The system looks up host names on a thread and without a deadline; dropping the runtime

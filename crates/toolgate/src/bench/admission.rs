@@ -1,24 +1,26 @@
 //! Admitted against allowed: no bucket may admit more than its bound.
 //!
 //! Over any span a bucket admits at most `capacity + span * capacity / period` tokens. The answers
-//! name capacity and period, the generator knows whom it asked about, and every decision that it
-//! saw fell between its first send and its last answer. So it can tell when a bucket has admitted
-//! too much, and is never wrong about it:
+//! name capacity and period, or where they leave their buckets out the policy in force does; the
+//! generator knows whom it asked about, and every decision that it saw fell between its first send
+//! and its last answer. So it can tell when a bucket has admitted too much, and is never wrong about
+//! it:
 //!
 //! - a bucket that was not full at the start, and callers other than this generator, only make a
 //!   bucket admit less to it;
 //! - a check without an answer may have been paid, and is counted as if it were not;
 //! - a degraded answer was decided without the store; such answers are counted apart;
-//! - if a quota changes on the way, the larger of each number counts.
+//! - if a quota changes on the way, the larger of each number counts; a policy is read before and
+//!   after.
 //!
 //! What it cannot know: whether a bucket admitted too little, what others were admitted, whether the
 //! policy is in shadow mode (which admits all, and so shows as over), and whether somebody has reset
 //! a bucket (each reset may add a capacity). Several endpoints that share no store have buckets each,
 //! which is over, and truly is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::keys::Key;
+use super::{keys::Key, policy::Policy};
 
 /// Counters of one kind of bucket at most: 256 MiB. Users beyond it are not looked at.
 const MAX_COUNTERS: u64 = 32 << 20;
@@ -83,6 +85,8 @@ impl Quota {
 pub(crate) struct Admissions {
     users: u64,
     tools: u64,
+    /// For answers that name no buckets.
+    policy: Option<Arc<Policy>>,
     kinds: [Counters; Kind::COUNT],
 }
 
@@ -126,15 +130,40 @@ impl Admissions {
         Self {
             users: u64::from(users).max(1),
             tools: u64::from(tools).max(1),
+            policy: None,
             kinds: Default::default(),
         }
     }
 
+    /// The same under `policy`, whose quotas are those of checks whose answers name none.
+    pub(crate) fn under(self, policy: Option<Arc<Policy>>) -> Self {
+        Self { policy, ..self }
+    }
+
     /// Every bucket of this check has paid `cost`.
     pub(crate) fn admit(&mut self, key: Key, quotas: &[Option<Quota>; Kind::COUNT], cost: u32) {
+        let quotas = match &self.policy {
+            Some(policy) if quotas.iter().all(Option::is_none) => policy.quotas(key.tool),
+            _ => *quotas,
+        };
         for (kind, quota) in Kind::ALL.into_iter().zip(quotas) {
             if let Some(quota) = quota {
-                self.count(kind, key, *quota, cost);
+                self.count(kind, key, quota, cost);
+            }
+        }
+    }
+
+    /// The policy was `now` at the end: larger numbers in it count, too.
+    pub(crate) fn changed_to(&mut self, now: &Policy) {
+        for (kind, counters) in Kind::ALL.into_iter().zip(&mut self.kinds) {
+            for (tool, known) in (0..).zip(&mut counters.quotas) {
+                let Some(now) = now.quotas(tool)[kind as usize] else {
+                    continue;
+                };
+                if let Some(known) = known.as_mut().filter(|known| **known != now) {
+                    counters.quota_changed = true;
+                    *known = known.or_larger(now);
+                }
             }
         }
     }
@@ -354,6 +383,36 @@ mod tests {
         let finding = admissions.findings(Duration::ZERO).remove(0);
         assert!(finding.quota_changed);
         assert_eq!(finding.worst.quota, quota(20, 1));
+    }
+
+    #[test]
+    fn where_answers_name_no_buckets_those_of_the_policy_have_paid() {
+        let nothing = [None; Kind::COUNT];
+        let policy = Policy::with_own([Some(quota(10, 1)), None]);
+        let mut admissions = Admissions::new(1, 2).under(Some(Arc::new(policy.clone())));
+        for tool in [0, 1] {
+            admissions.admit(key(0, tool), &nothing, 6);
+        }
+        // What an answer says counts before what the policy says.
+        let named = only(Kind::OperationGlobal, quota(3, 1));
+        admissions.admit(key(0, 1), &named, 3);
+        let findings = admissions.findings(Duration::ZERO);
+        let seen: Vec<_> = findings
+            .iter()
+            .map(|f| (f.kind, f.worst.admitted, f.worst.bound, f.over))
+            .collect();
+        let expected = [
+            (Kind::ServerGlobal, 12, 10, 1),
+            (Kind::OperationGlobal, 3, 3, 0),
+        ];
+        assert_eq!(seen, expected);
+
+        admissions.changed_to(&policy);
+        assert!(!admissions.findings(Duration::ZERO)[0].quota_changed);
+        admissions.changed_to(&Policy::with_own([Some(quota(20, 2)), None]));
+        let finding = admissions.findings(Duration::ZERO).remove(0);
+        assert!(finding.quota_changed);
+        assert_eq!((finding.worst.quota, finding.over), (quota(20, 1), 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     admission::{Finding, Kind},
     tally::{Counts, Tally},
 };
-use crate::client::code_name;
+use crate::client::{CallError, code_name};
 
 /// The figures of a run. Its JSON form is what scripts read.
 #[derive(Debug, Serialize)]
@@ -101,6 +101,8 @@ struct Admission {
     over: u64,
     /// The largest of all, null if no bucket was seen.
     worst_ratio: Option<f64>,
+    /// Why the quotas of buckets that no answer names are not known, if they are not.
+    policy_unread: Option<String>,
     /// One for each kind of bucket that was seen.
     limits: Vec<LimitFinding>,
 }
@@ -131,8 +133,14 @@ struct WorstBucket {
 }
 
 impl Report {
-    /// `spent` is the generator's CPU time after the warm-up.
-    pub(super) fn new(load: &Load, tally: &Tally, spent: Duration) -> Self {
+    /// `spent` is the generator's CPU time after the warm-up; `policy_unread`, why a policy is not
+    /// known that was asked for.
+    pub(super) fn new(
+        load: &Load,
+        tally: &Tally,
+        spent: Duration,
+        policy_unread: Option<CallError>,
+    ) -> Self {
         let planned = load.span();
         let measured = Duration::from_nanos(tally.last_answer.max(planned.end) - planned.warm_up);
         let answered = tally.measured.answered();
@@ -162,6 +170,8 @@ impl Report {
                     .iter()
                     .map(|finding| finding.worst.ratio)
                     .max_by(f64::total_cmp),
+                policy_unread: policy_unread
+                    .map(|error| format!("{:#}", anyhow::Error::from(error))),
                 limits: findings
                     .iter()
                     .map(|finding| LimitFinding::of(finding, load))

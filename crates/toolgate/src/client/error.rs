@@ -16,6 +16,13 @@ pub(crate) struct CallError {
     pub(super) cause: Cause,
 }
 
+impl CallError {
+    /// Whether a limiter has answered, if only with an error.
+    pub(crate) const fn is_answer(&self) -> bool {
+        matches!(self.cause, Cause::Status(_))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Cause {
     #[error("no answer within {0}")]

@@ -65,8 +65,8 @@ pub(crate) struct Bench {
     /// How to ask
     #[arg(long, value_enum, default_value_t = Mode::Stream)]
     mode: Mode,
-    /// Ask for no buckets with answers that allow, as gateways do; nothing can then be held against
-    /// its bound
+    /// Ask for no buckets with answers that allow, as gateways do. What was admitted is then held
+    /// against the policy of the first endpoint
     #[arg(long)]
     omit_buckets: bool,
     /// How many connections
@@ -98,10 +98,10 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Has runtimes of its own.
-    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+    /// The load has runtimes of its own, on other threads.
+    pub(super) async fn run(self) -> anyhow::Result<Outcome> {
         let format = self.output.format;
-        let report = bench::run(self.load())?;
+        let report = bench::run(self.load()).await?;
         Stdout::new().print(&match format {
             Format::Table => report.to_text(),
             Format::Json => report.to_json()?,

@@ -99,7 +99,10 @@ impl Report {
         let degraded: u64 = both.into_iter().map(|checks| checks.degraded).sum();
         let seconds = admission.span_seconds;
         let mut text = match (admission.limits.is_empty(), admission.over) {
-            (true, _) => "no answer names a bucket that has paid".to_owned(),
+            (true, _) => match &admission.policy_unread {
+                None => "no bucket has paid".to_owned(),
+                Some(reason) => format!("not known: {reason}"),
+            },
             (_, 0) => format!("kept by every bucket over {seconds:.1} s"),
             (_, over) => format!("NOT KEPT by {over} buckets over {seconds:.1} s"),
         };
