@@ -66,7 +66,7 @@ impl Collector for Verdicts {
         counters(
             &mut encoder,
             "toolgate_client_checks",
-            "Calls on which the limiter was asked, by what became of them",
+            "Calls that were checked, by what became of them",
             [
                 ([("result", "allowed")], decided.allowed()),
                 ([("result", "denied")], decided.denied()),
