@@ -1,7 +1,10 @@
 //! On a clock that runs, for two seconds as fast as checks are answered and denials remembered:
 //! no more passes than the store's own time allows, and no less than demand could have had.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
@@ -38,6 +41,39 @@ impl Clock {
     }
 }
 
+/// Times in which nothing passed for so long that a bucket which fills in a second may have been
+/// full: a machine that is very busy.
+struct Lulls(Mutex<(Instant, Duration)>);
+
+impl Lulls {
+    /// Far less than that second: answers may come late, and so closer together than decisions.
+    const SHORTEST: Duration = Duration::from_millis(500);
+
+    fn new() -> Self {
+        Self(Mutex::new((Instant::now(), Duration::ZERO)))
+    }
+
+    /// Something has passed just now.
+    fn interrupt(&self) {
+        let now = Instant::now();
+        let mut lulls = self.0.lock().expect("not poisoned");
+        let (since, in_all) = *lulls;
+        let lull = now - since;
+        *lulls = if lull > Self::SHORTEST {
+            (now, in_all + lull)
+        } else {
+            (now, in_all)
+        };
+    }
+
+    /// All of them, in microseconds.
+    fn in_all(&self) -> u64 {
+        self.interrupt();
+        let (_, in_all) = *self.0.lock().expect("not poisoned");
+        u64::try_from(in_all.as_micros()).expect("fits")
+    }
+}
+
 /// When, by the store's clock, and how many tokens passed.
 struct Passed {
     /// Before the first check.
@@ -49,6 +85,7 @@ struct Passed {
     /// After its answer.
     ended: u64,
     tokens: u64,
+    lulls: u64,
 }
 
 impl Passed {
@@ -58,11 +95,11 @@ impl Passed {
         assert!(self.tokens <= most, "{} of {most} by {rate}", self.tokens);
     }
 
-    /// When the last check was denied, less than `cost` was left; all else that had come since the
-    /// first has passed, but for what came when the bucket was full: a tenth, on a machine that
-    /// stalls for longer than the bucket takes to fill.
+    /// When the last check was denied, less than `cost` was left: all else has passed that had come
+    /// since the first, but for what came when the bucket was full.
     fn is_no_less_than(&self, rate: Rate, cost: u64) {
-        let least = (rate.most(self.last - self.first) - cost) * 9 / 10;
+        let all = rate.most(self.last - self.first) - cost;
+        let least = all.saturating_sub(self.lulls * rate.capacity / rate.period);
         assert!(self.tokens >= least, "{} of {least} by {rate}", self.tokens);
     }
 }
@@ -73,10 +110,15 @@ async fn flood(connections: &mut [Connection], cost: u64, clock: &mut Clock) -> 
     let mut allowed = connections[0].flood(|_| false).await;
     assert!(allowed > 0, "the bucket is full");
     let first = clock.now().await;
-    let until = Instant::now() + SPAN;
-    let floods = connections
-        .iter_mut()
-        .map(|one| one.flood(|_| Instant::now() < until));
+    let (until, lulls) = (Instant::now() + SPAN, Lulls::new());
+    let floods = connections.iter_mut().map(|one| {
+        one.flood(|allowed| {
+            if allowed {
+                lulls.interrupt();
+            }
+            Instant::now() < until
+        })
+    });
     allowed += join_all(floods).await.iter().sum::<u64>();
     let last = clock.now().await;
     allowed += connections[0].flood(|allowed| allowed).await;
@@ -86,6 +128,7 @@ async fn flood(connections: &mut [Connection], cost: u64, clock: &mut Clock) -> 
         last,
         ended: clock.now().await,
         tokens: allowed * cost,
+        lulls: lulls.in_all(),
     }
 }
 
@@ -198,15 +241,19 @@ async fn gateways_that_remember_denials_get_all_that_a_limit_allows_and_no_more(
     let began = clock.now().await;
     assert!(ask(&gateways[0], COST).await, "the bucket is full");
     let first = clock.now().await;
-    let until = Instant::now() + SPAN;
+    let (until, lulls) = (Instant::now() + SPAN, Arc::new(Lulls::new()));
     let callers = gateways
         .iter()
         .flat_map(|gateway| (0..8).map(|_| Arc::clone(gateway)));
     let callers = callers.map(|gateway| {
+        let lulls = Arc::clone(&lulls);
         tokio::spawn(async move {
             let mut allowed = 0;
             while Instant::now() < until {
-                allowed += u64::from(ask(&gateway, COST).await);
+                if ask(&gateway, COST).await {
+                    allowed += 1;
+                    lulls.interrupt();
+                }
                 // What is remembered is answered without a wait.
                 tokio::task::yield_now().await;
             }
@@ -225,6 +272,7 @@ async fn gateways_that_remember_denials_get_all_that_a_limit_allows_and_no_more(
         last,
         ended: clock.now().await,
         tokens: allowed * u64::from(COST),
+        lulls: lulls.in_all(),
     };
     passed.is_within(rate);
     passed.is_no_less_than(rate, COST.into());
