@@ -2,8 +2,9 @@
 //!
 //! A denial tells when its bucket will hold the tokens, and nothing but time fills a bucket. Until
 //! then the same cost of the same bucket is denied, whoever asks and through whichever replica, so
-//! a caller in a tight loop costs Redis next to nothing. Local time counts from before the request
-//! was sent: nobody is denied longer than Redis would deny.
+//! a caller in a tight loop costs Redis next to nothing. Redis decides at some time between request
+//! and reply. Counted from before the request, nobody is denied longer than Redis would deny; what
+//! is left to wait counts from the reply, so that whoever waits as told has waited enough.
 //!
 //! Two things may happen sooner. A bucket may be reset: a denial is remembered for a second at
 //! most, and a reset through this replica forgets all. A limit may change: the new snapshot has
@@ -51,8 +52,9 @@ struct Bucket {
 
 #[derive(Clone, Debug)]
 struct Remembered {
-    /// When the request was sent that was denied.
+    /// When the request was about to be sent that was denied.
     sent: Instant,
+    answered: Instant,
     retry_after: Duration,
     remaining: u32,
     full_after: Duration,
@@ -103,10 +105,11 @@ impl Denials {
     }
 
     fn again(&self, known: &Remembered, bucket: &Bucket, now: Instant) -> Option<Answer> {
-        let passed = now.saturating_duration_since(known.sent);
-        if passed >= known.retry_after.min(self.longest) {
+        let since_sent = now.saturating_duration_since(known.sent);
+        if since_sent >= known.retry_after.min(self.longest) {
             return None;
         }
+        let passed = now.saturating_duration_since(known.answered);
         let denial = Denial {
             limit: Arc::clone(&bucket.limit),
             retry_after: Some(known.retry_after.saturating_sub(passed)),
@@ -125,8 +128,14 @@ impl Denials {
         })
     }
 
-    /// Remembers `answer`, if it is a denial that ends, to `plan`, which was sent at `sent`.
-    pub(crate) fn remember(&self, plan: &Plan, answer: &Answer, sent: Instant) {
+    /// Remembers `answer`, if it is a denial that ends, to `plan`, which came at `sent` and was
+    /// answered at `answered`.
+    pub(crate) fn remember(
+        &self,
+        plan: &Plan,
+        answer: &Answer,
+        (sent, answered): (Instant, Instant),
+    ) {
         let Decision::Denied(denial) = &answer.decision else {
             return;
         };
@@ -146,6 +155,7 @@ impl Denials {
         };
         let remembered = Remembered {
             sent,
+            answered,
             retry_after,
             remaining: status.remaining,
             full_after: status.full_after,

@@ -162,11 +162,13 @@ impl Sender {
         // A caller that cannot be told has gone, by a deadline of its own.
         match reply.and_then(|reply| batch.answers(reply)) {
             Ok(answers) => {
+                let answered = Instant::now();
                 let mut decided = batch.plans().zip(answers);
                 for (caller, count) in shares {
                     let own = decided.by_ref().take(count).map(|(plan, answer)| {
                         if let Ok(answer) = &answer {
-                            self.denials.remember(plan, answer, caller.since);
+                            let times = (caller.since, answered);
+                            self.denials.remember(plan, answer, times);
                         }
                         answer
                     });

@@ -52,6 +52,11 @@ fn first(denials: &Denials, plan: &Plan, now: Instant) -> Option<Answer> {
     answers.pop().flatten()
 }
 
+/// A check that was answered when it came.
+fn at_once(sent: Instant) -> (Instant, Instant) {
+    (sent, sent)
+}
+
 fn wait(answer: &Answer) -> Duration {
     let Decision::Denied(denial) = &answer.decision else {
         panic!("allowed");
@@ -66,7 +71,7 @@ fn a_denial_is_repeated_with_less_to_wait_and_no_longer_than_it_lasts_or_is_reme
         let denials = Denials::new(longest);
         let alice = plan(&policy, "alice", None, 1);
         // Two tokens in four seconds: the next comes after two.
-        denials.remember(&alice, &denied(&alice, 1), sent);
+        denials.remember(&alice, &denied(&alice, 1), at_once(sent));
         let at = |passed| first(&denials, &alice, sent + passed);
 
         assert_eq!(wait(&at(Duration::ZERO).expect("denied")), 2 * SECOND);
@@ -82,6 +87,22 @@ fn a_denial_is_repeated_with_less_to_wait_and_no_longer_than_it_lasts_or_is_reme
     }
 }
 
+/// The wait once counted from the request, and whoever waited as told came back too early by as much
+/// of the round trip as had passed before Redis decided.
+#[test]
+fn a_denial_lasts_from_the_request_on_and_what_is_left_to_wait_from_the_reply_on() {
+    let (policy, sent) = (policy(), Instant::now());
+    let (denials, trip) = (Denials::new(10 * SECOND), Duration::from_millis(30));
+    let alice = plan(&policy, "alice", None, 1);
+    denials.remember(&alice, &denied(&alice, 1), (sent, sent + trip));
+    let at = |passed| first(&denials, &alice, sent + passed);
+
+    let almost = (2 * SECOND).saturating_sub(Duration::from_nanos(1));
+    let left = wait(&at(almost).expect("still denied"));
+    assert_eq!(left, trip + Duration::from_nanos(1));
+    assert_eq!(at(2 * SECOND), None);
+}
+
 #[test]
 fn only_what_touches_the_bucket_at_that_cost_is_denied() {
     let (policy, sent) = (policy(), Instant::now());
@@ -89,17 +110,17 @@ fn only_what_touches_the_bucket_at_that_cost_is_denied() {
     let asks = |user, tool, cost| first(&denials, &plan(&policy, user, tool, cost), sent).is_some();
 
     let search = plan(&policy, "alice", Some("search"), 1);
-    denials.remember(&search, &denied(&search, 2), sent);
+    denials.remember(&search, &denied(&search, 2), at_once(sent));
     assert!(asks("alice", Some("search"), 1));
     assert!(!asks("alice", None, 1), "another bucket");
     assert!(!asks("alice", Some("search"), 2), "another wait");
     assert!(!asks("bob", Some("search"), 1), "another user");
 
-    denials.remember(&search, &denied(&search, 1), sent);
+    denials.remember(&search, &denied(&search, 1), at_once(sent));
     assert!(asks("alice", None, 1), "her bucket of the server");
     assert!(!asks("bob", None, 1), "another user");
 
-    denials.remember(&search, &denied(&search, 0), sent);
+    denials.remember(&search, &denied(&search, 0), at_once(sent));
     assert!(asks("bob", None, 1), "the bucket that all share");
 }
 
@@ -108,7 +129,7 @@ fn another_snapshot_a_reset_and_time_make_forget() {
     let (policy, sent) = (policy(), Instant::now());
     let denials = Denials::new(SECOND);
     let alice = plan(&policy, "alice", None, 1);
-    denials.remember(&alice, &denied(&alice, 1), sent);
+    denials.remember(&alice, &denied(&alice, 1), at_once(sent));
     let reloaded = self::policy();
     assert_eq!(
         first(&denials, &plan(&reloaded, "alice", None, 1), sent),
@@ -121,7 +142,11 @@ fn another_snapshot_a_reset_and_time_make_forget() {
     // Two generations later nothing is left of the first.
     for generation in 0..3 {
         let bob = plan(&policy, &format!("bob-{generation}"), None, 1);
-        denials.remember(&bob, &denied(&bob, 1), sent + generation * 2 * SECOND);
+        denials.remember(
+            &bob,
+            &denied(&bob, 1),
+            at_once(sent + generation * 2 * SECOND),
+        );
     }
     let generations = denials.lock();
     assert_eq!(generations.younger.len() + generations.older.len(), 2);
@@ -138,7 +163,7 @@ fn what_is_allowed_never_ends_or_is_not_to_be_remembered_is_not() {
         (Duration::ZERO, &alice, denied(&alice, 1)),
     ] {
         let denials = Denials::new(longest);
-        denials.remember(plan, &answer, sent);
+        denials.remember(plan, &answer, at_once(sent));
         assert_eq!(first(&denials, plan, sent), None);
         assert!(denials.lock().younger.is_empty());
     }
@@ -150,7 +175,7 @@ fn there_are_never_more_than_two_generations_hold() {
     let denials = Denials::new(SECOND);
     for number in 0..MAX_DENIALS + 10 {
         let one = plan(&policy, &number.to_string(), None, 1);
-        denials.remember(&one, &denied(&one, 1), sent);
+        denials.remember(&one, &denied(&one, 1), at_once(sent));
     }
     assert_eq!(denials.lock().younger.len(), MAX_DENIALS);
 }
