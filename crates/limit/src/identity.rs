@@ -21,20 +21,22 @@ impl Identity {
     }
 
     /// The user `subject`, of no particular issuer. An empty subject is anonymous.
-    pub fn new(subject: &str) -> Result<Self, NameError> {
-        check_length_if_given(subject, Self::MAX_PART)?;
+    pub fn new(subject: impl Into<String>) -> Result<Self, NameError> {
+        let subject = subject.into();
+        check_length_if_given(&subject, Self::MAX_PART)?;
         Ok(Self {
-            subject: (!subject.is_empty()).then(|| subject.to_owned()),
+            subject: (!subject.is_empty()).then_some(subject),
             ..Self::default()
         })
     }
 
     /// The same subject as known to `issuer`: another user than that subject of another issuer.
     /// An empty issuer is none.
-    pub fn of_issuer(self, issuer: &str) -> Result<Self, NameError> {
-        check_length_if_given(issuer, Self::MAX_PART)?;
+    pub fn of_issuer(self, issuer: impl Into<String>) -> Result<Self, NameError> {
+        let issuer = issuer.into();
+        check_length_if_given(&issuer, Self::MAX_PART)?;
         Ok(Self {
-            issuer: (!issuer.is_empty()).then(|| issuer.to_owned()),
+            issuer: (!issuer.is_empty()).then_some(issuer),
             ..self
         })
     }
@@ -85,9 +87,9 @@ mod tests {
     #[test]
     fn an_empty_subject_is_anonymous_and_a_long_one_is_refused() {
         assert_eq!(Identity::new(""), Ok(Identity::anonymous()));
-        assert!(Identity::new(&"x".repeat(2_048)).is_ok());
-        assert!(Identity::new(&"x".repeat(2_049)).is_err());
-        assert!(Identity::anonymous().of_issuer(&"x".repeat(2_049)).is_err());
+        assert!(Identity::new("x".repeat(2_048)).is_ok());
+        assert!(Identity::new("x".repeat(2_049)).is_err());
+        assert!(Identity::anonymous().of_issuer("x".repeat(2_049)).is_err());
     }
 
     #[test]

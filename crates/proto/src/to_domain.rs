@@ -61,9 +61,9 @@ pub fn server_of(server: &str) -> Result<ServerId, InvalidField> {
 
 /// The value of a request's `identity` field.
 pub fn identity_of(identity: pb::Identity) -> Result<Identity, InvalidField> {
-    let user = Identity::new(&identity.subject).map_err(InvalidField::at("identity.subject"))?;
+    let user = Identity::new(identity.subject).map_err(InvalidField::at("identity.subject"))?;
     let user = user
-        .of_issuer(&identity.issuer)
+        .of_issuer(identity.issuer)
         .map_err(InvalidField::at("identity.issuer"))?;
     user.in_groups(identity.groups)
         .map_err(InvalidField::at("identity.groups"))

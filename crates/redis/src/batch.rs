@@ -4,7 +4,7 @@
 //! were before. That is all: every later state follows from the pure arithmetic that Lua and Rust
 //! share, so Redis, which everyone waits for, neither computes nor sends it.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use foldhash::fast::RandomState;
 use indexmap::{Equivalent, IndexMap};
@@ -21,6 +21,8 @@ use crate::{
 };
 
 mod layout;
+
+use layout::byte;
 
 /// The most checks in one batch. Redis serves nobody else while it decides one, which takes about
 /// half a millisecond. The odd number is so that each of their buckets has a number of one byte.
@@ -46,8 +48,8 @@ struct Planned {
 /// One bucket of the batch: a hash, and a field in it.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    hash: usize,
-    field: usize,
+    hash: u8,
+    field: u8,
 }
 
 /// A hash in Redis.
@@ -81,12 +83,21 @@ impl Batch {
             if let Some(places) = self.places(&plan) {
                 self.checks.push(Planned { plan, places });
             } else {
-                // Fields that were added on the way here stay; they cost a look at them.
                 let added = self.checks.drain(before..).map(|check| check.plan);
-                return Err(added.chain([plan]).chain(plans).collect());
+                let back = added.chain([plan]).chain(plans).collect();
+                self.forget_unused();
+                return Err(back);
             }
         }
         Ok(())
+    }
+
+    /// Leaves the hashes and fields that the checks touch, and no others.
+    fn forget_unused(&mut self) {
+        let checks = mem::take(self).checks;
+        let plans = checks.into_iter().map(|check| check.plan).collect();
+        let added = self.add(plans);
+        debug_assert!(added.is_ok(), "they were in one batch before");
     }
 
     /// Whether there is nothing to decide.
@@ -101,7 +112,10 @@ impl Batch {
             let hash = self.hash(plan.server(), &planned.group);
             for limit in &planned.limits {
                 let field = self.hashes[hash].place(limit)?;
-                places.push(Place { hash, field });
+                places.push(Place {
+                    hash: byte(hash),
+                    field: byte(field),
+                });
             }
         }
         Some(places)
@@ -172,7 +186,7 @@ struct FirstBuckets {
 
 impl FirstBuckets {
     fn number(&self, place: Place) -> usize {
-        self.of_hash[place.hash] + place.field
+        self.of_hash[usize::from(place.hash)] + usize::from(place.field)
     }
 }
 
@@ -228,3 +242,6 @@ impl Planned {
 pub(crate) fn state(record: &[u8], quota: Quota, time: Timestamp) -> Option<Bucket> {
     Some(record::decode(record)?.at(quota, time))
 }
+
+#[cfg(test)]
+mod tests;

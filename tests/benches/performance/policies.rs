@@ -98,7 +98,7 @@ pub(crate) fn check(number: usize) -> Check {
     let (user, tool) = (mixed % USERS, mixed / USERS % TOOLS);
     Check {
         server: SERVER.parse().expect("valid"),
-        identity: Identity::new(&format!("user-{user}")).expect("valid"),
+        identity: Identity::new(format!("user-{user}")).expect("valid"),
         operation: Some(operation(tool)),
         cost: NonZeroU32::MIN,
     }

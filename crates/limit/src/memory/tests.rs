@@ -19,7 +19,7 @@ fn policy(capacity: u32, period: Duration) -> Policy {
 fn take(store: &MemoryStore<ManualClock>, policy: &Policy, user: u32) -> Result<bool, StoreError> {
     let check = Check {
         server: policy.server().clone(),
-        identity: Identity::new(&format!("user-{user}")).expect("valid"),
+        identity: Identity::new(format!("user-{user}")).expect("valid"),
         operation: None,
         cost: Check::COST_OF_ONE,
     };

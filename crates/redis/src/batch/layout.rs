@@ -113,6 +113,6 @@ fn header(packed: &mut Vec<u8>, len: usize) {
 }
 
 /// A count within a batch.
-fn byte(count: usize) -> u8 {
+pub(super) fn byte(count: usize) -> u8 {
     u8::try_from(count).unwrap_or_else(|_| unreachable!("{count} buckets in a batch"))
 }

@@ -73,7 +73,7 @@ async fn shown(script: Vec<Result<Answer, LimiterError>>, on_unavailable: OnUnav
     let mut registry = Registry::default();
     gate.register(&mut registry);
     for call in 0..calls {
-        let identity = Identity::new(&format!("user-{call}")).unwrap();
+        let identity = Identity::new(format!("user-{call}")).unwrap();
         let tool = format!("tool-{call}");
         let admitted = gate.admit(&identity, OperationKind::Tool, &tool).await;
         assert!(matches!(
