@@ -100,12 +100,58 @@ pub trait Policies: fmt::Debug + Send + Sync {
 pub struct StoreLimiter {
     policies: Arc<dyn Policies>,
     store: Arc<dyn BucketStore>,
+    degraded: bool,
 }
 
 impl StoreLimiter {
     /// A limiter on `store`, by `policies`.
     pub fn new(policies: Arc<dyn Policies>, store: Arc<dyn BucketStore>) -> Self {
-        Self { policies, store }
+        Self {
+            policies,
+            store,
+            degraded: false,
+        }
+    }
+
+    /// The same limiter, but its answers say that they were made without the store.
+    #[must_use]
+    pub const fn degraded(mut self) -> Self {
+        self.degraded = true;
+        self
+    }
+
+    /// Decides `checks` together, in order, all by the snapshot that is in force now; one answer for
+    /// each. With `omit_buckets`, answers that allow show none.
+    pub async fn check_all(
+        &self,
+        checks: &[Check],
+        omit_buckets: bool,
+    ) -> Vec<Result<Answer, StoreError>> {
+        let snapshot = self.policies.snapshot();
+        let mut plans = Vec::with_capacity(checks.len());
+        let mut modes = Vec::with_capacity(checks.len());
+        for check in checks {
+            let plan = plan(&snapshot, check);
+            modes.push(plan.as_ref().map(|(_, mode)| *mode));
+            plans.extend(plan.map(|(plan, _)| plan.omitting_buckets(omit_buckets)));
+        }
+        let mut decided = self.store.take(plans).await.into_iter();
+        let answer = |mode: Option<Mode>| match mode {
+            None => Ok(Answer::unlimited()),
+            Some(mode) => {
+                let decided = decided.next().unwrap_or_else(|| Err(no_answer()));
+                Ok(self.under(mode, decided?))
+            }
+        };
+        modes.into_iter().map(answer).collect()
+    }
+
+    /// As [`Limiter::peek`], for a caller who may want to ask somebody else after a failure.
+    pub async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
+        let Some((plan, mode)) = plan(&self.policies.snapshot(), check) else {
+            return Ok(Answer::unlimited());
+        };
+        Ok(self.under(mode, self.store.peek(plan).await?))
     }
 
     /// The buckets of `policy` that all callers share, or those of one user; of one operation or
@@ -142,30 +188,12 @@ impl StoreLimiter {
         self.policies.snapshot().policy(server).cloned()
     }
 
-    /// Decides `checks` together, in order, all by the snapshot that is in force now; one answer for
-    /// each. With `omit_buckets`, answers that allow show none.
-    pub async fn check_all(
-        &self,
-        checks: &[Check],
-        omit_buckets: bool,
-    ) -> Vec<Result<Answer, LimiterError>> {
-        let snapshot = self.policies.snapshot();
-        let mut plans = Vec::with_capacity(checks.len());
-        let mut modes = Vec::with_capacity(checks.len());
-        for check in checks {
-            let plan = plan(&snapshot, check);
-            modes.push(plan.as_ref().map(|(_, mode)| *mode));
-            plans.extend(plan.map(|(plan, _)| plan.omitting_buckets(omit_buckets)));
+    fn under(&self, mode: Mode, mut answer: Answer) -> Answer {
+        answer.degraded = self.degraded;
+        match mode {
+            Mode::Enforce => answer,
+            Mode::Shadow => answer.shadowed(),
         }
-        let mut decided = self.store.take(plans).await.into_iter();
-        let answer = |mode: Option<Mode>| match mode {
-            None => Ok(Answer::unlimited()),
-            Some(mode) => {
-                let decided = decided.next().unwrap_or_else(|| Err(no_answer()));
-                Ok(under(mode, decided?))
-            }
-        };
-        modes.into_iter().map(answer).collect()
     }
 }
 
@@ -185,20 +213,10 @@ fn no_answer() -> StoreError {
 impl Limiter for StoreLimiter {
     async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
         let mut answers = self.check_all(&[check], false).await;
-        answers.pop().unwrap_or_else(|| Err(no_answer().into()))
+        Ok(answers.pop().unwrap_or_else(|| Err(no_answer()))?)
     }
 
     async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {
-        let Some((plan, mode)) = plan(&self.policies.snapshot(), &check) else {
-            return Ok(Answer::unlimited());
-        };
-        Ok(under(mode, self.store.peek(plan).await?))
-    }
-}
-
-fn under(mode: Mode, answer: Answer) -> Answer {
-    match mode {
-        Mode::Enforce => answer,
-        Mode::Shadow => answer.shadowed(),
+        Ok(self.look(&check).await?)
     }
 }

@@ -11,7 +11,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -44,13 +44,7 @@ impl MemoryStore {
 impl<C: Clock> MemoryStore<C> {
     /// As [`MemoryStore::new`], on `clock`.
     pub fn with_clock(max_groups: usize, clock: C) -> Self {
-        let groups = Groups {
-            max: max_groups,
-            latest: Timestamp::default(),
-            place_of: HashMap::default(),
-            stored: Slab::new(),
-            idle_queue: BinaryHeap::new(),
-        };
+        let groups = Groups::new(max_groups, Timestamp::default());
         Self {
             clock,
             groups: Arc::new(Mutex::new(groups)),
@@ -60,6 +54,17 @@ impl<C: Clock> MemoryStore<C> {
     /// Groups of buckets in memory now.
     pub fn group_count(&self) -> usize {
         self.lock().stored.len()
+    }
+
+    /// Forgets all buckets, which are full then, and gives their memory back.
+    pub fn clear(&self) {
+        let forgotten = {
+            let mut groups = self.lock();
+            let empty = Groups::new(groups.max, groups.latest);
+            mem::replace(&mut *groups, empty)
+        };
+        // A million groups take a while to free: not under the lock.
+        drop(forgotten);
     }
 
     /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
@@ -153,6 +158,16 @@ struct Loaded {
 }
 
 impl Groups {
+    fn new(max: usize, latest: Timestamp) -> Self {
+        Self {
+            max,
+            latest,
+            place_of: HashMap::default(),
+            stored: Slab::new(),
+            idle_queue: BinaryHeap::new(),
+        }
+    }
+
     fn observe(&mut self, now: Timestamp) -> Timestamp {
         self.latest = self.latest.max(now);
         now

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use toolgate_limit::GoDuration;
 use toolgate_redis::RedisConfig;
 
-use crate::Listen;
+use crate::{Listen, OnOutage};
 
 /// The settings as one source gives them; what it does not give is none.
 ///
@@ -65,9 +65,14 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub remember_denials: Option<GoDuration>,
 
-    /// The most active users that the memory store keeps; more are an error [default: 1000000]
+    /// The most active users that a replica keeps in memory, in an outage of Redis too; checks of
+    /// more are an error [default: 1000000]
     #[arg(long, value_name = "COUNT", env = "TOOLGATE_MEMORY_MAX_USERS")]
     pub memory_max_users: Option<usize>,
+
+    /// What becomes of checks while Redis does not decide [default: local]
+    #[arg(long, value_name = "MODE", env = "TOOLGATE_OUTAGE")]
+    pub outage: Option<OnOutage>,
 
     /// Threads that serve gRPC; each has its own connection to Redis [default: one a CPU]
     #[arg(long, value_name = "COUNT", env = "TOOLGATE_WORKERS")]
@@ -120,6 +125,11 @@ pub struct Config {
     pub grpc_listen: Listen,
     /// Address of `/livez` and `/readyz`.
     pub http_listen: Listen,
+    /// What becomes of checks while Redis does not decide.
+    pub outage: OnOutage,
+    /// The most groups of buckets in this process, when Redis does not decide: active users, and one
+    /// for each server.
+    pub memory_max_users: usize,
     /// Threads that serve gRPC.
     pub workers: NonZeroUsize,
     /// The most checks that are decided at a time.
@@ -216,6 +226,7 @@ impl Settings {
             store_timeout: self.store_timeout.or(below.store_timeout),
             store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
             remember_denials: self.remember_denials.or(below.remember_denials),
+            outage: self.outage.or(below.outage),
             memory_max_users: self.memory_max_users.or(below.memory_max_users),
             workers: self.workers.or(below.workers),
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
@@ -236,13 +247,14 @@ impl TryFrom<Settings> for Config {
         if settings.policies.is_empty() {
             return Err(ConfigError::NoPolicies);
         }
+        let memory_max_users = match settings.memory_max_users {
+            Some(0) => return Err(ConfigError::NoUsers),
+            most => most.unwrap_or(1_000_000),
+        };
         let store = settings.store.unwrap_or_else(|| "memory".into());
         let store = match store.0.as_str() {
             "memory" => StoreConfig::Memory {
-                max_users: match settings.memory_max_users {
-                    Some(0) => return Err(ConfigError::NoUsers),
-                    most => most.unwrap_or(1_000_000),
-                },
+                max_users: memory_max_users,
             },
             url if REDIS_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
                 let default = RedisConfig::new(url);
@@ -269,6 +281,8 @@ impl TryFrom<Settings> for Config {
             store,
             grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
             http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),
+            outage: settings.outage.unwrap_or_default(),
+            memory_max_users,
             workers: settings.workers.unwrap_or_else(one_a_cpu),
             max_in_flight: settings.max_in_flight.unwrap_or(MAX_IN_FLIGHT),
             drain_timeout: settings

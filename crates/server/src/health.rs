@@ -1,36 +1,35 @@
-//! Whether this replica can decide, told to gRPC health, to `/readyz` and, on a change, to the log.
+//! Whether this replica can decide, told to gRPC health, to `/readyz` and, on a change, to the log;
+//! and the probes that find out.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use toolgate_limit::BucketStore;
+use toolgate_limit::StoreError;
 use toolgate_proto::pb::{
     admin_service_server::SERVICE_NAME as ADMIN, limiter_service_server::SERVICE_NAME as LIMITER,
 };
 
-/// How often the store is asked whether it would decide.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// After a failure it is asked again sooner, so that a passing one shows nobody the door.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-
-/// So many failures in a row are an outage.
-const FAILURES: u32 = 3;
+use crate::{outage::Course, stores::Stores};
 
 /// Whether calls should be sent here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     /// They are decided.
     Ready,
+    /// They are decided without the store, for this reason.
+    Degraded(String),
     /// They are not, for this reason.
     NotReady(String),
 }
 
 /// Probes the store until `stopping`, and then reports that nothing is served any more.
 pub(crate) struct Monitor {
-    store: Arc<dyn BucketStore>,
+    stores: Stores,
     health: HealthReporter,
     readiness: watch::Sender<Readiness>,
     stopping: CancellationToken,
@@ -39,14 +38,14 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// A monitor, and what it finds.
     pub(crate) fn new(
-        store: Arc<dyn BucketStore>,
+        stores: Stores,
         health: HealthReporter,
         stopping: CancellationToken,
     ) -> (Self, watch::Receiver<Readiness>) {
         let unknown = Readiness::NotReady("the store was not asked yet".to_owned());
         let (readiness, found) = watch::channel(unknown);
         let monitor = Self {
-            store,
+            stores,
             health,
             readiness,
             stopping,
@@ -57,14 +56,7 @@ impl Monitor {
     pub(crate) async fn run(self) {
         self.set(ADMIN, ServingStatus::Serving).await;
         let stopping = self.stopping.clone();
-        stopping
-            .run_until_cancelled(async {
-                let mut failures = 0;
-                loop {
-                    sleep(self.probe(&mut failures).await).await;
-                }
-            })
-            .await;
+        stopping.run_until_cancelled(self.probes()).await;
         let stops = "the limiter is stopping".to_owned();
         self.readiness.send_replace(Readiness::NotReady(stops));
         for service in ["", LIMITER, ADMIN] {
@@ -72,23 +64,63 @@ impl Monitor {
         }
     }
 
-    /// Asks the store, tells of a change, and returns how long to wait before the next time.
-    async fn probe(&self, failures: &mut u32) -> Duration {
-        match self.store.ping().await {
-            Ok(()) => {
-                *failures = 0;
-                self.tell(Readiness::Ready, ServingStatus::Serving).await;
-            }
-            Err(error) => {
-                *failures = failures.saturating_add(1);
-                if *failures < FAILURES {
-                    return RETRY_INTERVAL;
-                }
-                let found = Readiness::NotReady(error.to_string());
-                self.tell(found, ServingStatus::NotServing).await;
+    async fn probes(&self) {
+        let breaker = self.stores.breaker();
+        let mut course = Course::new();
+        loop {
+            let pause = self.probe(&mut course).await;
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = breaker.tripped() => sleep(course.tripped(Instant::now())).await,
             }
         }
-        PROBE_INTERVAL
+    }
+
+    /// Asks the store, tells of a change, and returns how long to wait before the next time.
+    async fn probe(&self, course: &mut Course) -> Duration {
+        match self.stores.probe().await {
+            Ok(()) => {
+                let now = Instant::now();
+                let was_open = self.stores.breaker().close();
+                let pause = course.succeeded(was_open, now);
+                if course.drops_local(now) {
+                    self.drop_local();
+                }
+                self.tell(Readiness::Ready, ServingStatus::Serving).await;
+                pause
+            }
+            Err(error) => {
+                let pause = course.failed();
+                if course.is_outage() {
+                    self.stores.breaker().open(&error);
+                    self.tell_outage(&error).await;
+                }
+                pause
+            }
+        }
+    }
+
+    fn drop_local(&self) {
+        if let Some(local) = self.stores.local() {
+            let groups = local.group_count();
+            local.clear();
+            tracing::info!(
+                groups,
+                "what local buckets learned in the outage is dropped"
+            );
+        }
+    }
+
+    async fn tell_outage(&self, error: &StoreError) {
+        let reason = error.to_string();
+        if self.stores.local().is_some() {
+            // Gateways should go on sending calls here: they are limited.
+            let found = Readiness::Degraded(reason);
+            self.tell(found, ServingStatus::Serving).await;
+        } else {
+            let found = Readiness::NotReady(reason);
+            self.tell(found, ServingStatus::NotServing).await;
+        }
     }
 
     async fn tell(&self, found: Readiness, status: ServingStatus) {
@@ -99,12 +131,22 @@ impl Monitor {
         self.set("", status).await;
         self.set(LIMITER, status).await;
         match (before, found) {
+            (Readiness::Degraded(_), Readiness::Ready) => {
+                tracing::info!("recovered: the store decides again");
+            }
             (_, Readiness::Ready) => tracing::info!("ready: the store answers"),
+            // Another reason for the same state.
+            (Readiness::Degraded(_), Readiness::Degraded(_)) => {}
+            (_, Readiness::Degraded(reason)) => {
+                tracing::warn!(
+                    reason,
+                    "degraded: the store does not decide, this replica decides alone"
+                );
+            }
             (Readiness::Ready, Readiness::NotReady(reason)) => {
                 tracing::error!(reason, "not ready: checks are not decided");
             }
-            // Another reason for the same state.
-            (Readiness::NotReady(_), Readiness::NotReady(_)) => {}
+            (_, Readiness::NotReady(_)) => {}
         }
     }
 

@@ -5,7 +5,8 @@ use tokio::sync::watch;
 
 use crate::health::Readiness;
 
-/// `/livez` says that the process runs; `/readyz` whether calls are decided, and if not, why.
+/// `/livez` says that the process runs; `/readyz` whether calls are decided; if not,
+/// or without the store, then why.
 pub(crate) fn router(readiness: watch::Receiver<Readiness>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
@@ -16,6 +17,7 @@ pub(crate) fn router(readiness: watch::Receiver<Readiness>) -> Router {
 async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {
     match &*readiness.borrow() {
         Readiness::Ready => (StatusCode::OK, "ok\n".to_owned()),
+        Readiness::Degraded(reason) => (StatusCode::OK, format!("degraded: {reason}\n")),
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }

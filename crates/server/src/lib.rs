@@ -5,9 +5,10 @@
 //! store and gRPC meet.
 //!
 //! ```text
-//! LimiterService --Check--> StoreLimiter --Plan--> MemoryStore or RedisStore
-//! AdminService   ---------> Registry (policies, reloads), StoreLimiter (buckets, resets)
-//! Monitor        ---------> store, every second -> grpc.health.v1, /readyz
+//! LimiterService --Check--> ReplicaLimiter --Plan--> MemoryStore or RedisStore
+//!                                          `-in an outage of Redis-> local MemoryStore
+//! AdminService   ---------> Registry (policies, reloads), ReplicaLimiter (buckets, resets)
+//! Monitor        ---------> store, every second -> grpc.health.v1, /readyz, the breaker
 //! ```
 
 mod config;
@@ -15,6 +16,7 @@ mod grpc;
 mod health;
 mod http;
 mod listen;
+mod outage;
 mod server;
 mod socket;
 mod stores;
@@ -22,4 +24,5 @@ mod worker;
 
 pub use config::{Config, ConfigError, Secret, Settings, StoreConfig};
 pub use listen::{InvalidListen, Listen};
+pub use outage::{OnOutage, StoreState};
 pub use server::{Server, ServerError};

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Router as GrpcRouter;
 use tonic_health::server::HealthReporter;
-use toolgate_limit::{StoreLimiter, SystemClock};
+use toolgate_limit::SystemClock;
 use toolgate_policy::{Diagnostics, FileSource, Registry, Watch};
 use toolgate_proto::{
     FILE_DESCRIPTOR_SET,
@@ -16,7 +16,7 @@ use toolgate_proto::{
 use toolgate_redis::InvalidUrl;
 
 use crate::{
-    Config, Listen,
+    Config, Listen, StoreState,
     grpc::{Admin, InFlight, LimiterGrpc},
     health::Monitor,
     http,
@@ -94,7 +94,7 @@ impl Server {
             .map_err(ServerError::Watch)?;
         Ok(Self {
             registry,
-            stores: Stores::open(&config.store)?,
+            stores: Stores::open(config)?,
             workers: config.workers,
             max_in_flight: config.max_in_flight.get(),
             grpc: bind(&config.grpc_listen).await?,
@@ -114,6 +114,11 @@ impl Server {
         &self.http.1
     }
 
+    /// Whether the store decides.
+    pub fn store_state(&self) -> StoreState {
+        StoreState::of(Arc::clone(self.stores.breaker()))
+    }
+
     /// The policies in force.
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -127,7 +132,7 @@ impl Server {
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let (monitor, readiness) =
-            Monitor::new(self.stores.first(), health.clone(), stopping.clone());
+            Monitor::new(self.stores.clone(), health.clone(), stopping.clone());
         let monitor = tokio::spawn(monitor.run());
         let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
 
@@ -175,7 +180,7 @@ fn services(
     in_flight: &Arc<InFlight>,
     stopping: &CancellationToken,
 ) -> Result<GrpcRouter, ServerError> {
-    let limiter = StoreLimiter::new(Arc::clone(registry) as _, stores.on_this_runtime());
+    let limiter = stores.limiter(&(Arc::clone(registry) as _));
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
     let in_flight = Arc::clone(in_flight);
     let limiter = LimiterGrpc::new(Arc::new(limiter), in_flight, stopping.clone());

@@ -1,41 +1,92 @@
-//! The store, as each worker has it.
+//! The store, as each worker has it, and what stands in for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use toolgate_limit::{BucketStore, MemoryStore};
+use toolgate_limit::{BucketStore, MemoryStore, Policies, StoreError, StoreLimiter};
 use toolgate_redis::{InvalidUrl, RedisStore};
 
-use crate::StoreConfig;
+use crate::{
+    Config, OnOutage, StoreConfig,
+    outage::{Breaker, ReplicaLimiter},
+};
 
-/// The configured store.
+/// The configured store, and the replica's own buckets for when it does not decide.
 #[derive(Clone, Debug)]
-pub(crate) enum Stores {
+pub(crate) struct Stores {
+    store: Store,
+    breaker: Arc<Breaker>,
+    local: Option<MemoryStore>,
+    /// One of each worker, beside the first.
+    of_workers: Arc<Mutex<Vec<Arc<dyn BucketStore>>>>,
+}
+
+#[derive(Clone, Debug)]
+enum Store {
     Memory(MemoryStore),
     Redis(Arc<RedisStore>),
 }
 
 impl Stores {
     /// Opens it, in tasks on the current runtime.
-    pub(crate) fn open(config: &StoreConfig) -> Result<Self, InvalidUrl> {
-        Ok(match config {
-            StoreConfig::Memory { max_users } => Self::Memory(MemoryStore::new(*max_users)),
-            StoreConfig::Redis(redis) => Self::Redis(Arc::new(RedisStore::open(redis)?)),
+    pub(crate) fn open(config: &Config) -> Result<Self, InvalidUrl> {
+        let (store, local) = match &config.store {
+            StoreConfig::Memory { max_users } => {
+                (Store::Memory(MemoryStore::new(*max_users)), None)
+            }
+            StoreConfig::Redis(redis) => {
+                let store = Store::Redis(Arc::new(RedisStore::open(redis)?));
+                let local = match config.outage {
+                    OnOutage::Local => Some(MemoryStore::new(config.memory_max_users)),
+                    OnOutage::Unavailable => None,
+                };
+                (store, local)
+            }
+        };
+        Ok(Self {
+            store,
+            breaker: Arc::new(Breaker::new()),
+            local,
+            of_workers: Arc::default(),
         })
     }
 
-    /// The store for the runtime that it was opened on.
-    pub(crate) fn first(&self) -> Arc<dyn BucketStore> {
-        match self {
-            Self::Memory(store) => Arc::new(store.clone()),
-            Self::Redis(store) => Arc::clone(store) as _,
-        }
+    /// A limiter for the current runtime.
+    pub(crate) fn limiter(&self, policies: &Arc<dyn Policies>) -> ReplicaLimiter {
+        let store: Arc<dyn BucketStore> = match &self.store {
+            Store::Memory(store) => Arc::new(store.clone()),
+            Store::Redis(store) => Arc::new(store.on_this_runtime()),
+        };
+        let of_workers = self.of_workers.lock();
+        let mut of_workers = of_workers.unwrap_or_else(PoisonError::into_inner);
+        of_workers.push(Arc::clone(&store));
+        let shared = StoreLimiter::new(Arc::clone(policies), store);
+        let breaker = Arc::clone(&self.breaker);
+        ReplicaLimiter::new(shared, breaker, Arc::clone(policies), self.local.clone())
     }
 
-    /// The store for the current runtime.
-    pub(crate) fn on_this_runtime(&self) -> Arc<dyn BucketStore> {
-        match self {
-            Self::Memory(store) => Arc::new(store.clone()),
-            Self::Redis(store) => Arc::new(store.on_this_runtime()),
+    /// Whether the store would decide now. After an outage the way there of each worker must be
+    /// open: one that is still down would fail the first checks.
+    pub(crate) async fn probe(&self) -> Result<(), StoreError> {
+        match &self.store {
+            Store::Memory(store) => store.ping().await?,
+            Store::Redis(store) => store.ping().await?,
         }
+        if !self.breaker.is_open() {
+            return Ok(());
+        }
+        let of_workers = self.of_workers.lock();
+        let of_workers = of_workers.unwrap_or_else(PoisonError::into_inner).clone();
+        let pings = of_workers.iter().map(|store| store.ping());
+        futures::future::try_join_all(pings).await?;
+        Ok(())
+    }
+
+    pub(crate) const fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
+    /// What stands in for the store, if something does.
+    pub(crate) const fn local(&self) -> Option<&MemoryStore> {
+        self.local.as_ref()
     }
 }

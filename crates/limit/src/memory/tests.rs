@@ -133,3 +133,18 @@ fn a_user_who_comes_and_goes_leaves_nothing_behind() {
     let queued = store.lock().idle_queue.len();
     assert!(queued <= IDLE_PER_CHECK, "{queued} places for two users");
 }
+
+#[test]
+fn a_cleared_store_is_one_that_has_seen_nobody_and_keeps_its_bound() {
+    let store = MemoryStore::with_clock(2, ManualClock::new(EPOCH));
+    let policy = policy(1, Duration::from_hours(24));
+    for _ in 0..2 {
+        for user in 0..2 {
+            assert!(take(&store, &policy, user).expect("room"));
+            assert!(!take(&store, &policy, user).expect("known"));
+        }
+        take(&store, &policy, 2).expect_err("no room");
+        store.clear();
+        assert_eq!(store.group_count(), 0);
+    }
+}

@@ -22,9 +22,11 @@ fn file(text: &str) -> Result<Settings, String> {
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     let below = file(
-        "policies: [a.yaml, b/]\ngrpcListen: unix:///run/x.sock\nstore: redis://127.0.0.1\nstoreTimeout: 20ms\n",
+        "policies: [a.yaml, b/]\ngrpcListen: unix:///run/x.sock\nstore: redis://127.0.0.1\nstoreTimeout: 20ms\noutage: unavailable\n",
     );
     let above = flags(&["--grpc-listen", "127.0.0.1:1", "--drain-timeout", "3s"]);
+    let silent = Config::try_from(flags(&["--policies=x"])).expect("valid");
+    assert_eq!(silent.outage, OnOutage::Local);
     let config = Config::try_from(above.over(below.expect("valid"))).expect("valid");
     assert_eq!(
         config.policies,
@@ -33,6 +35,8 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:1");
     assert_eq!(config.http_listen.to_string(), "127.0.0.1:7071");
     assert_eq!(config.drain_timeout, Duration::from_secs(3));
+    assert_eq!(config.outage, OnOutage::Unavailable);
+    assert_eq!(config.memory_max_users, 1_000_000);
     let StoreConfig::Redis(redis) = config.store else {
         panic!("not Redis");
     };
@@ -47,6 +51,7 @@ fn a_wrong_setting_in_the_file_is_named_with_its_line() {
         ("\n\nstoreTimeout: 5\n", ["storeTimeout: ", "line 3"]),
         ("grpcListen: 7070\n", ["grpcListen: ", "line 1"]),
         ("store: [x]\n", ["store: ", "line 1"]),
+        ("outage: open\n", ["outage: ", "line 1"]),
     ] {
         let error = file(text).expect_err(text);
         for part in parts {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use toolgate_limit::{Identity, Policies as _, Policy, StoreLimiter, Timestamp};
+use toolgate_limit::{Identity, Policies as _, Policy, Timestamp};
 use toolgate_policy::Registry;
 use toolgate_proto::{
     InvalidField, admin_operation, identity_of,
@@ -16,6 +16,7 @@ use toolgate_proto::{
 };
 
 use super::status;
+use crate::outage::ReplicaLimiter;
 
 /// Policies in one page when the caller does not say how many, and at most.
 const PAGE_SIZE: (usize, usize) = (100, 1_000);
@@ -23,12 +24,12 @@ const PAGE_SIZE: (usize, usize) = (100, 1_000);
 /// Shows policies and buckets over gRPC, and resets buckets.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    limiter: StoreLimiter,
+    limiter: ReplicaLimiter,
     registry: Arc<Registry>,
 }
 
 impl Admin {
-    pub(crate) fn new(limiter: StoreLimiter, registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(limiter: ReplicaLimiter, registry: Arc<Registry>) -> Self {
         Self { limiter, registry }
     }
 

@@ -6,18 +6,19 @@ use futures::{Stream, StreamExt as _, future, stream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use toolgate_limit::{Answer, Check, Limiter as _, StoreLimiter};
+use toolgate_limit::{Answer, Check, Limiter as _};
 use toolgate_proto::pb::{
     CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
     PeekResponse, limiter_service_server::LimiterService,
 };
 
 use super::{in_flight::InFlight, status, stream::responses};
+use crate::outage::ReplicaLimiter;
 
 /// Answers checks over gRPC.
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
-    limiter: Arc<StoreLimiter>,
+    limiter: Arc<ReplicaLimiter>,
     in_flight: Arc<InFlight>,
     /// Cancelled when the limiter stops: streams then take no more checks, answer those in flight
     /// and end.
@@ -26,7 +27,7 @@ pub(crate) struct LimiterGrpc {
 
 impl LimiterGrpc {
     pub(crate) const fn new(
-        limiter: Arc<StoreLimiter>,
+        limiter: Arc<ReplicaLimiter>,
         in_flight: Arc<InFlight>,
         stopping: CancellationToken,
     ) -> Self {

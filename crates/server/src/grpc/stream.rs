@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::time::timeout;
 use tonic::Status;
-use toolgate_limit::{Answer, Check, LimiterError, StoreLimiter};
+use toolgate_limit::{Answer, Check, StoreError};
 use toolgate_proto::pb::{
     CheckResponse, CheckStreamRequest, CheckStreamResponse,
     check_stream_response::Result as Outcome,
@@ -17,6 +17,7 @@ use toolgate_proto::pb::{
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
 use super::{in_flight::InFlight, status};
+use crate::outage::ReplicaLimiter;
 
 /// The most groups of one stream that are decided at a time. While there are so many, the stream is
 /// not read, and HTTP/2 flow control holds the caller back.
@@ -25,7 +26,7 @@ const MAX_GROUPS_IN_FLIGHT: usize = 32;
 /// The responses to `requests`, as they are decided. An error is one of its check, not of the
 /// stream.
 pub(super) fn responses(
-    limiter: Arc<StoreLimiter>,
+    limiter: Arc<ReplicaLimiter>,
     in_flight: Arc<InFlight>,
     requests: impl Stream<Item = CheckStreamRequest>,
 ) -> impl Stream<Item = CheckStreamResponse> {
@@ -102,7 +103,7 @@ impl Group {
 
     async fn decide(
         self,
-        limiter: Arc<StoreLimiter>,
+        limiter: Arc<ReplicaLimiter>,
         in_flight: Arc<InFlight>,
     ) -> Vec<CheckStreamResponse> {
         let Self {
@@ -132,8 +133,8 @@ impl Group {
     }
 }
 
-fn outcome(answer: Result<Answer, LimiterError>) -> Result<CheckResponse, Status> {
-    let answer = answer.map_err(|error| status::undecided(&error))?;
+fn outcome(answer: Result<Answer, StoreError>) -> Result<CheckResponse, Status> {
+    let answer = answer.map_err(|error| status::undecided(&error.into()))?;
     Ok(answer.into())
 }
 

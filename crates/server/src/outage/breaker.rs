@@ -1,0 +1,245 @@
+//! The circuit breaker between all workers of a replica and their store.
+//!
+//! It opens with the first check that fails for want of the store. Waiting for a second failure
+//! would cost the next calls a whole deadline too, and being wrong costs little: a probe follows at
+//! once, and until it is back the replica decides alone, which never denies wrongly. So a store
+//! that stalls costs the checks in flight one deadline, and the others nothing.
+//!
+//! Probes close it, never checks: of a store that is going under, now and then one succeeds.
+//!
+//! While all is well it costs a check one load of an atomic.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use toolgate_limit::{Clock as _, StoreError, SystemClock, Timestamp};
+
+use super::is_outage;
+
+const OPEN: u64 = 1;
+const EPOCH: u64 = 2;
+
+/// Open while the store does not decide.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    /// How often it was closed, times [`EPOCH`], and [`OPEN`].
+    state: AtomicU64,
+    outage: Mutex<Option<Outage>>,
+    tripped: Notify,
+    /// When failures that are no outage are told again, in microseconds.
+    quiet_until: AtomicU64,
+    clock: SystemClock,
+}
+
+/// At most so often a failure that is no outage is told.
+const QUIET: Duration = Duration::from_mins(1);
+
+#[derive(Clone, Debug)]
+struct Outage {
+    since: Timestamp,
+    error: StoreError,
+}
+
+/// Leave to ask the store once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permit(u64);
+
+impl Breaker {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            outage: Mutex::new(None),
+            tripped: Notify::new(),
+            quiet_until: AtomicU64::new(0),
+            clock: SystemClock::new(),
+        }
+    }
+
+    /// Leave to ask the store; none while the breaker is open.
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        // What goes with the state is behind a lock of its own.
+        let state = self.state.load(Ordering::Relaxed);
+        (state & OPEN == 0).then_some(Permit(state))
+    }
+
+    /// Whether no check reaches the store.
+    pub(crate) fn is_open(&self) -> bool {
+        self.permit().is_none()
+    }
+
+    /// The store made no decision. A check that was sent before the breaker was last closed tells
+    /// nothing about the time since.
+    pub(crate) fn failed(&self, permit: Permit, error: &StoreError) {
+        if !is_outage(error) {
+            self.tell(error);
+        } else if self.open_from(permit, error) {
+            self.tripped.notify_one();
+        }
+    }
+
+    fn tell(&self, error: &StoreError) {
+        let now = self.clock.now();
+        let until = self.quiet_until.load(Ordering::Relaxed);
+        let next = (now + QUIET).as_micros();
+        let is_first = now.as_micros() >= until
+            && (self.quiet_until)
+                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if is_first {
+            tracing::warn!(%error, "the store did not decide a check");
+        }
+    }
+
+    /// Probes have failed; the latest says why.
+    pub(crate) fn open(&self, error: &StoreError) {
+        if let Some(permit) = self.permit() {
+            self.open_from(permit, error);
+        } else if let Some(outage) = &mut *self.outage() {
+            outage.error = error.clone();
+        }
+    }
+
+    /// Whether it was this that has opened it.
+    fn open_from(&self, Permit(closed): Permit, error: &StoreError) -> bool {
+        let mut outage = self.outage();
+        let open = closed | OPEN;
+        let opened =
+            (self.state).compare_exchange(closed, open, Ordering::Relaxed, Ordering::Relaxed);
+        if opened.is_err() {
+            return false;
+        }
+        *outage = Some(Outage {
+            since: self.clock.now(),
+            error: error.clone(),
+        });
+        true
+    }
+
+    /// A probe has succeeded. Says whether it was open.
+    pub(crate) fn close(&self) -> bool {
+        let mut outage = self.outage();
+        if outage.take().is_none() {
+            return false;
+        }
+        // Only whoever holds the lock changes the state, and it is open: this adds 1 and carries.
+        self.state.fetch_add(EPOCH - OPEN, Ordering::Relaxed);
+        true
+    }
+
+    /// Waits until a check has opened it.
+    pub(crate) async fn tripped(&self) {
+        self.tripped.notified().await;
+    }
+
+    /// What those hear whom nobody decides for. Closed just now, it still answers for those who
+    /// found it open.
+    pub(crate) fn error(&self) -> StoreError {
+        let outage = self.outage();
+        let known = outage.as_ref().map(|outage| outage.error.clone());
+        known.unwrap_or_else(|| StoreError::Unavailable {
+            reason: "it decides again only now".to_owned(),
+            source: None,
+        })
+    }
+
+    /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
+    fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a replica's store decides, for whoever shows it. Clones show the same.
+#[derive(Clone, Debug)]
+pub struct StoreState(Arc<Breaker>);
+
+impl StoreState {
+    pub(crate) const fn of(breaker: Arc<Breaker>) -> Self {
+        Self(breaker)
+    }
+
+    /// Since when the replica has been without its store; none while the store decides.
+    pub fn degraded_since(&self) -> Option<Timestamp> {
+        self.0.outage().as_ref().map(|outage| outage.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn timeout() -> StoreError {
+        StoreError::Timeout {
+            after: Duration::from_millis(40),
+        }
+    }
+
+    #[test]
+    fn the_first_failure_opens_it_and_a_probe_closes_it() {
+        let breaker = Arc::new(Breaker::new());
+        let state = StoreState::of(Arc::clone(&breaker));
+        let permit = breaker.permit().expect("closed");
+        assert_eq!(state.degraded_since(), None);
+        breaker.failed(permit, &timeout());
+        assert!(breaker.permit().is_none());
+        assert!(state.degraded_since().is_some());
+        assert!(breaker.tripped().now_or_never().is_some(), "a probe is due");
+        assert!(matches!(breaker.error(), StoreError::Timeout { .. }));
+        assert!(breaker.close());
+        assert!(!breaker.close());
+        assert!(breaker.permit().is_some());
+        assert_eq!(state.degraded_since(), None);
+    }
+
+    #[test]
+    fn load_and_unreadable_values_do_not_open_it() {
+        let breaker = Breaker::new();
+        let permit = breaker.permit().expect("closed");
+        for error in [
+            StoreError::Overloaded,
+            StoreError::Corrupt("a value".to_owned()),
+        ] {
+            breaker.failed(permit, &error);
+            assert!(!breaker.is_open(), "{error}");
+        }
+        assert!(breaker.tripped().now_or_never().is_none());
+    }
+
+    /// Checks of one connection time out one batch after the other, some of them when a probe has
+    /// already shown that the store is back.
+    #[test]
+    fn a_check_from_before_it_closed_does_not_open_it_again() {
+        let breaker = Breaker::new();
+        let (first, second) = (breaker.permit(), breaker.permit());
+        breaker.failed(first.expect("closed"), &timeout());
+        assert!(breaker.close());
+        breaker.failed(second.expect("closed"), &timeout());
+        assert!(!breaker.is_open());
+        breaker.failed(breaker.permit().expect("closed"), &timeout());
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn many_failures_are_one_outage_and_the_latest_probe_says_why() {
+        let breaker = Breaker::new();
+        let permit = breaker.permit().expect("closed");
+        for _ in 0..100 {
+            breaker.failed(permit, &timeout());
+        }
+        assert!(breaker.tripped().now_or_never().is_some());
+        assert!(breaker.tripped().now_or_never().is_none(), "told once");
+        let refused = StoreError::Unavailable {
+            reason: "READONLY".to_owned(),
+            source: None,
+        };
+        breaker.open(&refused);
+        assert!(breaker.error().to_string().contains("READONLY"));
+    }
+}

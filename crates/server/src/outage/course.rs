@@ -1,0 +1,153 @@
+//! When to probe, and when an outage is told and over: the course of probes, as values.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::KEPT;
+
+/// While all is well.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest pauses after failures: from the first, doubling, to the second. Real ones are
+/// shorter by up to a half, so that the replicas that lost a store together do not probe together.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// So many failures in a row are an outage that is told. A shorter one shows nobody the door.
+const FAILURES: u32 = 3;
+
+/// A store that fails again sooner is not trusted at once a second time.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// What the probes have shown so far.
+#[derive(Debug)]
+pub(crate) struct Course {
+    /// Probes that failed in a row.
+    failures: u32,
+    /// The longest pause after the next failure.
+    retry: Duration,
+    closed: Option<Instant>,
+    keeps_local: bool,
+    random: fastrand::Rng,
+}
+
+impl Course {
+    pub(crate) fn new() -> Self {
+        Self {
+            failures: 0,
+            retry: RETRY.0,
+            closed: None,
+            keeps_local: false,
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    /// A probe has succeeded, and ended an outage if `was_open`; the pause until the next.
+    pub(crate) fn succeeded(&mut self, was_open: bool, now: Instant) -> Duration {
+        self.failures = 0;
+        if was_open {
+            (self.closed, self.keeps_local) = (Some(now), true);
+        } else if self.is_settled(now) {
+            self.retry = RETRY.0;
+        }
+        INTERVAL
+    }
+
+    /// A probe has failed; the pause until the next.
+    pub(crate) fn failed(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.next_retry()
+    }
+
+    /// Whether so many probes have failed that the outage is told.
+    pub(crate) const fn is_outage(&self) -> bool {
+        self.failures >= FAILURES
+    }
+
+    /// A check has opened the breaker; the pause until the probe.
+    pub(crate) fn tripped(&mut self, now: Instant) -> Duration {
+        if self.is_settled(now) {
+            Duration::ZERO
+        } else {
+            self.next_retry()
+        }
+    }
+
+    /// Whether local buckets are to be dropped now: once after each outage.
+    pub(crate) fn drops_local(&mut self, now: Instant) -> bool {
+        let is_over = |closed| now.saturating_duration_since(closed) >= KEPT;
+        let drops = self.keeps_local && self.failures == 0 && self.closed.is_some_and(is_over);
+        self.keeps_local &= !drops;
+        drops
+    }
+
+    fn is_settled(&self, now: Instant) -> bool {
+        let settled = |closed| now.saturating_duration_since(closed) >= SETTLED;
+        self.closed.is_none_or(settled)
+    }
+
+    fn next_retry(&mut self) -> Duration {
+        let pause = self.retry.mul_f64(0.5 + 0.5 * self.random.f64());
+        self.retry = (self.retry * 2).min(RETRY.1);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_no_two_replicas_pause_alike() {
+        let mut course = Course::new();
+        for most in [100, 200, 400, 500, 500].map(Duration::from_millis) {
+            let pause = course.failed();
+            assert!(pause <= most && pause >= most / 2, "{pause:?} of {most:?}");
+        }
+        assert_ne!(course.failed(), Course::new().failed());
+    }
+
+    #[test]
+    fn an_outage_is_told_after_three_failures_and_over_with_one_success() {
+        let (mut course, now) = (Course::new(), Instant::now());
+        for is_outage in [false, false, true, true] {
+            course.failed();
+            assert_eq!(course.is_outage(), is_outage);
+        }
+        assert_eq!(course.succeeded(true, now), INTERVAL);
+        assert!(!course.is_outage());
+    }
+
+    #[test]
+    fn a_check_that_fails_is_followed_by_a_probe_at_once_unless_the_store_flaps() {
+        let (mut course, start) = (Course::new(), Instant::now());
+        assert_eq!(course.tripped(start), Duration::ZERO);
+        course.succeeded(true, start);
+        let soon = start + SETTLED - MILLI;
+        assert!(course.tripped(soon) >= RETRY.0 / 2);
+        assert!(course.tripped(soon) >= RETRY.0, "and longer each time");
+        course.succeeded(true, soon);
+        course.succeeded(false, soon + SETTLED);
+        assert_eq!(course.tripped(soon + SETTLED), Duration::ZERO);
+        assert!(course.failed() <= RETRY.0, "pauses begin anew");
+    }
+
+    /// A store that comes and goes must not hand out a fresh local burst each time.
+    #[test]
+    fn local_buckets_are_dropped_once_when_no_outage_has_followed_for_long_enough() {
+        let (mut course, start) = (Course::new(), Instant::now());
+        assert!(!course.drops_local(start + KEPT), "there was no outage");
+        course.succeeded(true, start);
+        assert!(!course.drops_local(start + KEPT - MILLI));
+        let again = start + KEPT - MILLI;
+        course.succeeded(true, again);
+        assert!(!course.drops_local(start + KEPT), "another outage");
+        course.failed();
+        assert!(!course.drops_local(again + KEPT), "and maybe the next one");
+        course.succeeded(false, again + KEPT);
+        assert!(course.drops_local(again + KEPT));
+        assert!(!course.drops_local(again + 2 * KEPT), "once");
+    }
+}

@@ -1,0 +1,234 @@
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use toolgate_limit::{BucketStore, Mode, Plan, Quota, Quotas, Snapshot};
+
+use super::*;
+
+/// A store that has lost its buckets and says what it is told to; without an error it decides.
+#[derive(Debug)]
+struct Failing {
+    error: Mutex<Option<StoreError>>,
+    asked: AtomicUsize,
+    buckets: MemoryStore,
+}
+
+impl Failing {
+    fn outcome(&self) -> Result<(), StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let error = self.error.lock().expect("not poisoned");
+        error.clone().map_or(Ok(()), Err)
+    }
+
+    fn fail(&self, error: Option<StoreError>) {
+        *self.error.lock().expect("not poisoned") = error;
+    }
+}
+
+#[tonic::async_trait]
+impl BucketStore for Failing {
+    async fn take(&self, plans: Vec<Plan>) -> Vec<Result<Answer, StoreError>> {
+        match self.outcome() {
+            Ok(()) => self.buckets.take(plans).await,
+            Err(error) => plans.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
+        self.outcome()?;
+        self.buckets.peek(plan).await
+    }
+
+    async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
+        self.outcome()?;
+        self.buckets.reset(plan).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.outcome()
+    }
+}
+
+#[derive(Debug)]
+struct Fixed(Arc<Snapshot>);
+
+impl Policies for Fixed {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0)
+    }
+}
+
+struct Replica {
+    store: Arc<Failing>,
+    breaker: Arc<Breaker>,
+    limiter: ReplicaLimiter,
+}
+
+/// A replica under a limit of `capacity` calls a day and user, with room for three groups.
+fn replica(capacity: u32, local: bool) -> Replica {
+    let own = Quotas {
+        global: None,
+        per_user: Quota::new(capacity, Duration::from_hours(24)).ok(),
+    };
+    let server = "test/server".parse().expect("valid");
+    let policy = Policy::new(server, Mode::Enforce, own, []).expect("valid");
+    let policies: Arc<dyn Policies> = Arc::new(Fixed(Arc::new(Snapshot::new(1, [policy]))));
+    let store = Arc::new(Failing {
+        error: Mutex::default(),
+        asked: AtomicUsize::new(0),
+        buckets: MemoryStore::new(100),
+    });
+    let breaker = Arc::new(Breaker::new());
+    let limiter = ReplicaLimiter::new(
+        StoreLimiter::new(Arc::clone(&policies), Arc::clone(&store) as _),
+        Arc::clone(&breaker),
+        policies,
+        local.then(|| MemoryStore::new(3)),
+    );
+    Replica {
+        store,
+        breaker,
+        limiter,
+    }
+}
+
+fn check(user: &str) -> Check {
+    Check {
+        server: "test/server".parse().expect("valid"),
+        identity: Identity::new(user).expect("valid"),
+        operation: None,
+        cost: Check::COST_OF_ONE,
+    }
+}
+
+fn timeout() -> StoreError {
+    StoreError::Timeout {
+        after: Duration::from_millis(40),
+    }
+}
+
+impl Replica {
+    /// Whether alice may, and whether the replica has decided alone.
+    async fn ask(&self) -> (bool, bool) {
+        let answer = self.limiter.check(check("alice")).await.expect("decided");
+        (answer.decision.is_allowed(), answer.degraded)
+    }
+
+    fn asked(&self) -> usize {
+        self.store.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_a_replica_enforces_the_limit_alone_and_asks_once() {
+    let replica = replica(2, true);
+    assert_eq!(replica.ask().await, (true, false));
+    replica.store.fail(Some(timeout()));
+    // The first is asked of the store, and decided here all the same.
+    assert_eq!(replica.ask().await, (true, true));
+    assert_eq!(replica.ask().await, (true, true));
+    assert_eq!(replica.ask().await, (false, true));
+    assert_eq!(replica.asked(), 2);
+
+    replica.store.fail(None);
+    replica.breaker.close();
+    assert_eq!(replica.ask().await, (true, false), "the store's own bucket");
+    assert_eq!(replica.ask().await, (false, false));
+}
+
+#[tokio::test]
+async fn a_peek_is_decided_alone_too_and_pays_nothing() {
+    let replica = replica(1, true);
+    replica.store.fail(Some(timeout()));
+    for _ in 0..2 {
+        let peek = replica.limiter.peek(check("alice")).await.expect("decided");
+        assert!(peek.degraded && peek.decision.is_allowed());
+        assert_eq!(peek.buckets[0].remaining, 1);
+    }
+    assert_eq!(replica.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_no_bucket_was_asked_for_is_not_degraded() {
+    let replica = replica(1, true);
+    replica.store.fail(Some(timeout()));
+    replica.ask().await;
+    let check = Check {
+        server: "test/other".parse().expect("valid"),
+        ..check("alice")
+    };
+    let answer = replica.limiter.check(check).await.expect("decided");
+    assert!(answer.decision.is_allowed() && !answer.degraded);
+}
+
+#[tokio::test]
+async fn a_replica_that_may_not_decide_alone_gives_the_error_at_once() {
+    let replica = replica(1, false);
+    replica.store.fail(Some(timeout()));
+    for _ in 0..3 {
+        let error = replica.limiter.check(check("alice")).await;
+        let error = error.expect_err("undecided");
+        assert!(
+            matches!(error, LimiterError::Store(StoreError::Timeout { .. })),
+            "{error}"
+        );
+    }
+    replica.limiter.peek(check("alice")).await.expect_err("too");
+    assert_eq!(replica.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_check_that_the_store_is_too_busy_for_is_decided_here_and_the_next_by_the_store() {
+    let replica = replica(2, true);
+    replica.store.fail(Some(StoreError::Overloaded));
+    assert_eq!(replica.ask().await, (true, true));
+    replica.store.fail(None);
+    assert_eq!(replica.ask().await, (true, false));
+}
+
+#[tokio::test]
+async fn users_beyond_the_bound_are_an_error_and_the_others_go_on_being_limited() {
+    let replica = replica(1, true);
+    replica.store.fail(Some(timeout()));
+    for user in ["alice", "bob", "carol"] {
+        let answer = replica.limiter.check(check(user)).await.expect("room");
+        assert!(answer.decision.is_allowed());
+    }
+    let error = replica.limiter.check(check("dave")).await;
+    let error = error.expect_err("no room");
+    assert!(
+        matches!(error, LimiterError::Store(StoreError::Full { max: 3 })),
+        "{error}"
+    );
+    assert_eq!(replica.ask().await, (false, true));
+}
+
+#[tokio::test]
+async fn buckets_are_shown_and_reset_in_the_store_alone() {
+    let replica = replica(1, true);
+    let policy = replica.limiter.policy(&check("alice").server);
+    let policy = policy.expect("a policy");
+    let alice = check("alice").identity;
+    replica.store.fail(Some(timeout()));
+    assert_eq!(replica.ask().await, (true, true));
+    for _ in 0..2 {
+        let shown = replica.limiter.buckets(&policy, Some(&alice)).await;
+        shown.expect_err("no store");
+        let reset = replica.limiter.reset(&policy, Some(&alice), None).await;
+        reset.expect_err("no store");
+    }
+    assert_eq!(replica.asked(), 1, "nobody waits for a store that is down");
+
+    // What is reset in the store is full when it fails again.
+    replica.store.fail(None);
+    replica.breaker.close();
+    let reset = replica.limiter.reset(&policy, Some(&alice), None).await;
+    assert_eq!(reset.expect("reset"), 1);
+    replica.store.fail(Some(timeout()));
+    assert_eq!(replica.ask().await, (true, true));
+}
