@@ -23,6 +23,6 @@ pub use load::Load;
 pub use names::Names;
 pub use policy::{PolicyFile, manifest};
 pub use process::Process;
-pub use proxy::{Fault, FaultProxy};
+pub use proxy::{Fault, FaultProxy, Target};
 pub use redis::RedisServer;
 pub use request::{eventually, of_tool, of_user};

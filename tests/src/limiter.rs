@@ -1,8 +1,8 @@
 //! A limiter: a `toolgate serve` process.
 
 use std::{
-    ffi::OsStr,
-    path::Path,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -28,12 +28,21 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// A limiter on free ports, started by the test and ended with this value.
 #[derive(Debug)]
 pub struct Limiter {
+    running: Running,
+    /// With what it was started.
+    policies: PathBuf,
+    arguments: Vec<OsString>,
+    /// The policies, if the limiter has a file of its own.
+    _policies: Option<PolicyFile>,
+}
+
+/// One process of a limiter, from start to end.
+#[derive(Debug)]
+struct Running {
     process: Process,
     endpoint: String,
     http_address: String,
     log: tempfile::NamedTempFile,
-    /// The policies, if the limiter has a file of its own.
-    _policies: Option<PolicyFile>,
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -63,6 +72,93 @@ impl Limiter {
     pub async fn start_with<A: AsRef<OsStr>>(
         policies: &Path,
         arguments: impl IntoIterator<Item = A>,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
+        let owned = |argument: A| argument.as_ref().to_owned();
+        let arguments: Vec<_> = arguments.into_iter().map(owned).collect();
+        Ok(Self {
+            running: Running::start(policies, &arguments, adjust).await?,
+            policies: policies.to_owned(),
+            arguments,
+            _policies: None,
+        })
+    }
+
+    /// Kills it, as a crash would.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.running.process.kill().await?)
+    }
+
+    /// Starts it anew with the arguments that it had, after its end. A free port is another one
+    /// then; a Unix socket is the same.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.running = Running::start(&self.policies, &self.arguments, |_| {}).await?;
+        Ok(())
+    }
+
+    /// The memory that it holds, in bytes.
+    pub fn resident_bytes(&mut self) -> Result<u64> {
+        let id = self.running.process.child().id();
+        let id = id.context("the limiter has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        let kilobytes: u64 = kilobytes.context("a process has a size")?.parse()?;
+        Ok(kilobytes * 1_024)
+    }
+
+    /// Where it serves gRPC, as `--endpoint` takes it.
+    pub fn endpoint(&self) -> &str {
+        &self.running.endpoint
+    }
+
+    /// Where it serves HTTP, as `host:port`.
+    pub fn http_address(&self) -> &str {
+        &self.running.http_address
+    }
+
+    /// A new connection to it.
+    pub async fn channel(&self) -> Result<Channel> {
+        let endpoint = Endpoint::from_shared(self.running.endpoint.clone())?.tcp_nodelay(true);
+        Ok(timeout(PATIENCE, endpoint.connect()).await??)
+    }
+
+    /// A client of `LimiterService` on a new connection.
+    pub async fn client(&self) -> Result<LimiterServiceClient<Channel>> {
+        Ok(LimiterServiceClient::new(self.channel().await?))
+    }
+
+    /// A client of `AdminService` on a new connection.
+    pub async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
+        Ok(AdminServiceClient::new(self.channel().await?))
+    }
+
+    /// Decides one check on a new connection.
+    pub async fn check(&self, request: CheckRequest) -> Result<CheckResponse> {
+        let reply = timeout(PATIENCE, self.client().await?.check(request)).await??;
+        Ok(reply.into_inner())
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.running.log.path())?)
+    }
+
+    /// Sends `signal` to the process.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.running.process.signal(signal)
+    }
+
+    /// Waits until the process ends.
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
+        Ok(timeout(PATIENCE, self.running.process.child().wait()).await??)
+    }
+}
+
+impl Running {
+    async fn start(
+        policies: &Path,
+        arguments: &[OsString],
         adjust: impl FnOnce(&mut Command),
     ) -> Result<Self> {
         let log = tempfile::NamedTempFile::new()?;
@@ -103,55 +199,7 @@ impl Limiter {
             http_address: address("HTTP")?.to_owned(),
             process,
             log,
-            _policies: None,
             _stdout: stdout,
         })
-    }
-
-    /// Where it serves gRPC, as `--endpoint` takes it.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// Where it serves HTTP, as `host:port`.
-    pub fn http_address(&self) -> &str {
-        &self.http_address
-    }
-
-    /// A new connection to it.
-    pub async fn channel(&self) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(self.endpoint.clone())?.tcp_nodelay(true);
-        Ok(timeout(PATIENCE, endpoint.connect()).await??)
-    }
-
-    /// A client of `LimiterService` on a new connection.
-    pub async fn client(&self) -> Result<LimiterServiceClient<Channel>> {
-        Ok(LimiterServiceClient::new(self.channel().await?))
-    }
-
-    /// A client of `AdminService` on a new connection.
-    pub async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
-        Ok(AdminServiceClient::new(self.channel().await?))
-    }
-
-    /// Decides one check on a new connection.
-    pub async fn check(&self, request: CheckRequest) -> Result<CheckResponse> {
-        let reply = timeout(PATIENCE, self.client().await?.check(request)).await??;
-        Ok(reply.into_inner())
-    }
-
-    /// What it has logged so far.
-    pub fn log(&self) -> Result<String> {
-        Ok(std::fs::read_to_string(self.log.path())?)
-    }
-
-    /// Sends `signal` to the process.
-    pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        self.process.signal(signal)
-    }
-
-    /// Waits until the process ends.
-    pub async fn wait(&mut self) -> Result<ExitStatus> {
-        Ok(timeout(PATIENCE, self.process.child().wait()).await??)
     }
 }

@@ -1,20 +1,24 @@
-//! A TCP proxy that does to connections what networks do.
+//! A proxy that does to connections what networks do.
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Result;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     task::JoinSet,
 };
+
+mod pump;
 
 /// What becomes of what is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,12 +26,43 @@ pub enum Fault {
     /// It goes where it should.
     #[default]
     None,
+    /// It comes so much later, in both directions.
+    Delay(Duration),
+    /// No more than so many bytes a second come through, in each direction.
+    Throttle(u32),
+    /// What comes back has a wrong byte in each piece.
+    Corrupt,
+    /// What is sent arrives, and what comes back is lost.
+    NoReplies,
     /// Connections are accepted, and nothing ever comes back.
     BlackHole,
     /// Connections are accepted, and bytes come back that no protocol knows.
     Garbage,
     /// Connections are closed.
     Refuse,
+    /// Connections are reset, as by a host that knows nothing of them.
+    Reset,
+}
+
+/// Where a proxy leads.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl From<PathBuf> for Target {
+    fn from(path: PathBuf) -> Self {
+        Self::Unix(path)
+    }
 }
 
 /// A proxy on an address that stays the same, whatever lies behind it. Ends with this value.
@@ -40,8 +75,7 @@ pub struct FaultProxy {
 
 #[derive(Debug)]
 struct Shared {
-    target: Mutex<SocketAddr>,
-    /// A change of it cuts what goes where it should.
+    target: Mutex<Target>,
     fault: watch::Sender<Fault>,
     accepted: AtomicUsize,
     open: AtomicUsize,
@@ -49,16 +83,16 @@ struct Shared {
 
 impl FaultProxy {
     /// A proxy for `target` on a free port of `127.0.0.1`.
-    pub async fn start(target: SocketAddr) -> Result<Self> {
+    pub async fn start(target: impl Into<Target>) -> Result<Self> {
         Self::start_on("127.0.0.1:0".parse()?, target).await
     }
 
     /// A proxy for `target` on `address`.
-    pub async fn start_on(address: SocketAddr, target: SocketAddr) -> Result<Self> {
+    pub async fn start_on(address: SocketAddr, target: impl Into<Target>) -> Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            target: Mutex::new(target),
+            target: Mutex::new(target.into()),
             fault: watch::Sender::default(),
             accepted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -88,19 +122,19 @@ impl FaultProxy {
     }
 
     /// Sends new connections to `target`.
-    pub fn lead_to(&self, target: SocketAddr) {
-        *self.shared.target() = target;
+    pub fn lead_to(&self, target: impl Into<Target>) {
+        *self.shared.target() = target.into();
     }
 
-    /// From now on `fault` is what happens, also to connections that are there. Those that go
-    /// where they should are stalled by a black hole, and cut by any other change.
+    /// From now on `fault` is what happens, also to connections that are there. Those that are
+    /// slow, corrupted or without replies go on when it is over; those that have lost more are cut.
     pub fn inject(&self, fault: Fault) {
         self.shared.fault.send_replace(fault);
     }
 }
 
 impl Shared {
-    fn target(&self) -> std::sync::MutexGuard<'_, SocketAddr> {
+    fn target(&self) -> std::sync::MutexGuard<'_, Target> {
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,39 +156,69 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// One connection, from fault to fault. However it ends, it is closed.
 async fn serve(mut near: TcpStream, shared: &Shared) {
     let mut fault = shared.fault.subscribe();
+    let _ = near.set_nodelay(true);
     let now = *fault.borrow_and_update();
-    match now {
-        Fault::Refuse => {}
-        Fault::BlackHole => swallow(&mut near, &mut fault).await,
-        Fault::Garbage => {
-            let _ = near.write_all(&[0xAA; 4_096]).await;
-            swallow(&mut near, &mut fault).await;
-        }
-        Fault::None => {
-            let target = *shared.target();
-            let Ok(mut far) = TcpStream::connect(target).await else {
-                return;
-            };
-            let _ = (near.set_nodelay(true), far.set_nodelay(true));
-            tokio::select! {
-                _ = copy_bidirectional(&mut near, &mut far) => return,
-                _ = fault.changed() => {}
+    if now == Fault::Garbage {
+        let _ = near.write_all(&[0xAA; 4_096]).await;
+    }
+    if !connects(now) {
+        return end(near, &mut fault).await;
+    }
+    let target = shared.target().clone();
+    match target {
+        Target::Tcp(address) => {
+            if let Ok(far) = TcpStream::connect(address).await {
+                let _ = far.set_nodelay(true);
+                between(near, far, &mut fault).await;
             }
-            if *fault.borrow() == Fault::BlackHole {
-                swallow(&mut near, &mut fault).await;
+        }
+        Target::Unix(path) => {
+            if let Ok(far) = UnixStream::connect(path).await {
+                between(near, far, &mut fault).await;
             }
         }
     }
 }
 
-/// Reads and answers nothing, until the fault changes or the other side gives up.
-async fn swallow(near: &mut TcpStream, fault: &mut watch::Receiver<Fault>) {
-    let read = async {
-        let mut bytes = [0; 4_096];
-        while near.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
-    };
-    tokio::select! {
-        () = read => {}
-        _ = fault.changed() => {}
+/// Whether a connection leads to its target under `fault`.
+const fn connects(fault: Fault) -> bool {
+    use Fault::{Corrupt, Delay, NoReplies, None, Throttle};
+    matches!(fault, None | Delay(_) | Throttle(_) | Corrupt | NoReplies)
+}
+
+/// Carries bytes until either side closes, or a fault cuts the connection.
+async fn between(
+    mut near: TcpStream,
+    far: impl AsyncRead + AsyncWrite + Unpin,
+    fault: &mut watch::Receiver<Fault>,
+) {
+    let (far_read, far_write) = tokio::io::split(far);
+    {
+        let (near_read, near_write) = near.split();
+        let (there, back) = (fault.clone(), fault.clone());
+        tokio::select! {
+            () = pump::requests(near_read, far_write, there) => return,
+            () = pump::replies(far_read, near_write, back) => return,
+            _ = fault.wait_for(|fault| !connects(*fault)) => {}
+        }
+    }
+    end(near, fault).await;
+}
+
+/// A connection that leads nowhere under the current fault, until that changes.
+async fn end(mut near: TcpStream, fault: &mut watch::Receiver<Fault>) {
+    let now = *fault.borrow_and_update();
+    match now {
+        Fault::BlackHole | Fault::Garbage => {
+            tokio::select! {
+                () = pump::swallow(&mut near) => {}
+                _ = fault.changed() => {}
+            }
+        }
+        Fault::Reset => {
+            // Closing then sends RST, not FIN.
+            let _ = near.set_zero_linger();
+        }
+        _ => {}
     }
 }

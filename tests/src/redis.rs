@@ -1,6 +1,7 @@
 //! A real redis-server.
 
 use std::{
+    io::ErrorKind,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
@@ -95,9 +96,47 @@ impl RedisServer {
         self.process.signal(signal)
     }
 
+    /// Stalls the server: it takes connections and bytes, and answers nothing until it is resumed.
+    pub fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused server go on where it was.
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Deletes all keys.
+    pub async fn flush(&self) -> Result<()> {
+        self.command(&["FLUSHALL"]).await
+    }
+
+    /// Sends one command, past Toolgate, whose reply does not matter.
+    pub async fn command(&self, words: &[&str]) -> Result<()> {
+        let (name, arguments) = words.split_first().context("a command has a name")?;
+        let mut command = redis::cmd(name);
+        command.arg(arguments);
+        Ok(command.exec_async(&mut self.connection().await?).await?)
+    }
+
     /// Starts the server anew, at the same address and empty.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill().await?;
+        match std::fs::remove_file(self.folder.path().join("dump.rdb")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        self.launch_again().await
+    }
+
+    /// Starts the server anew, at the same address and with all that it held.
+    pub async fn restart_with_data(&mut self) -> Result<()> {
+        self.command(&["SAVE"]).await?;
+        self.kill().await?;
+        self.launch_again().await
+    }
+
+    async fn launch_again(&mut self) -> Result<()> {
         self.process = launch(&self.folder, &self.arguments, None)?;
         self.answers().await
     }
@@ -113,7 +152,8 @@ impl RedisServer {
         Ok(client.get_multiplexed_async_connection().await?)
     }
 
-    fn socket(&self) -> PathBuf {
+    /// The path of its socket, where a [`crate::FaultProxy`] may lead.
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
     }
 
