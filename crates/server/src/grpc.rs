@@ -1,8 +1,14 @@
 //! The gRPC services.
 
 mod admin;
+mod caller;
+mod handover;
 mod limiter;
+mod peer;
 mod status;
 
 pub(crate) use admin::Admin;
+pub(crate) use caller::{Caller, CallerRules};
 pub(crate) use limiter::LimiterGrpc;
+pub(crate) use peer::{InFlight, Peer};
+pub(crate) use status::{too_many_calls, unanswered};

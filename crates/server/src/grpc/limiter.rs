@@ -4,7 +4,6 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, future, stream};
 use tokio::{sync::oneshot, time::timeout};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use toolgate_limit::{Check, Limiter};
 use toolgate_proto::pb::{
@@ -12,7 +11,7 @@ use toolgate_proto::pb::{
     PeekResponse, check_stream_response::Result as Outcome, limiter_service_server::LimiterService,
 };
 
-use super::status;
+use super::{Peer, handover, status};
 
 /// The most checks of one stream that are decided at a time. While there are so many, the stream
 /// is not read, and HTTP/2 flow control holds the caller back.
@@ -22,14 +21,11 @@ const MAX_IN_FLIGHT_PER_STREAM: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
     limiter: Arc<dyn Limiter>,
-    /// Cancelled when the limiter stops: streams then take no more checks, answer those in flight
-    /// and end.
-    stopping: CancellationToken,
 }
 
 impl LimiterGrpc {
-    pub(crate) fn new(limiter: Arc<dyn Limiter>, stopping: CancellationToken) -> Self {
-        Self { limiter, stopping }
+    pub(crate) fn new(limiter: Arc<dyn Limiter>) -> Self {
+        Self { limiter }
     }
 }
 
@@ -39,14 +35,18 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
         let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+        peer.caller.may_check(&check.server)?;
         let answer = self.limiter.check(check).await;
         let answer = answer.map_err(|error| status::undecided(&error))?;
         Ok(Response::new(answer.into()))
     }
 
     async fn peek(&self, request: Request<PeekRequest>) -> Result<Response<PeekResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
         let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+        peer.caller.may_check(&check.server)?;
         let answer = self.limiter.peek(check).await;
         let answer = answer.map_err(|error| status::undecided(&error))?;
         Ok(Response::new(PeekResponse {
@@ -61,6 +61,7 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<Streaming<CheckStreamRequest>>,
     ) -> Result<Response<Self::CheckStreamStream>, Status> {
+        let peer = Peer::of(request.extensions())?;
         // A message that cannot be read ends the requests. The checks before it are answered yet,
         // and the error comes last.
         let (tell, failure) = oneshot::channel();
@@ -70,34 +71,45 @@ impl LimiterService for LimiterGrpc {
         });
         let limiter = Arc::clone(&self.limiter);
         let answers = requests
-            .take_until(self.stopping.clone().cancelled_owned())
-            .map(move |request| answer(Arc::clone(&limiter), request))
+            .take_until(peer.was_cut())
+            .map({
+                let peer = Arc::clone(&peer);
+                move |request| answer(Arc::clone(&limiter), Arc::clone(&peer), request)
+            })
             .buffer_unordered(MAX_IN_FLIGHT_PER_STREAM)
             .map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
-        Ok(Response::new(Box::pin(answers.chain(last))))
+        let answers = handover::announce(answers.chain(last), &peer);
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
 /// The answer to one check of a stream. An error is one of this check, not of the stream.
-async fn answer(limiter: Arc<dyn Limiter>, request: CheckStreamRequest) -> CheckStreamResponse {
+async fn answer(
+    limiter: Arc<dyn Limiter>,
+    peer: Arc<Peer>,
+    request: CheckStreamRequest,
+) -> CheckStreamResponse {
     let id = request.id;
-    let result = match decide(&*limiter, request).await {
+    let result = match decide(&*limiter, &peer, request).await {
         Ok(response) => Outcome::Response(response),
         Err(status) => Outcome::Error(status::to_message(&status)),
     };
     CheckStreamResponse {
         id,
         result: Some(result),
+        leaving: false,
     }
 }
 
 async fn decide(
     limiter: &dyn Limiter,
+    peer: &Peer,
     request: CheckStreamRequest,
 ) -> Result<CheckResponse, Status> {
     let omit_buckets = request.omit_buckets_if_allowed;
     let (check, patience) = request.into_check().map_err(status::invalid)?;
+    peer.caller.may_check(&check.server)?;
     let answer = match patience {
         None => limiter.check(check).await,
         Some(patience) => timeout(patience, limiter.check(check))
