@@ -145,6 +145,16 @@ impl Limiter {
         Ok(std::fs::read_to_string(self.log.path())?)
     }
 
+    /// Its resident memory, in bytes.
+    pub fn resident_bytes(&mut self) -> Result<u64> {
+        let id = self.process.child().id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("Linux says so")?.trim().parse()?;
+        Ok(kib * 1024)
+    }
+
     /// Sends `signal` to the process.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

@@ -179,6 +179,12 @@ impl Session {
         self.leaving.load(Ordering::SeqCst)
     }
 
+    /// The limiter asks to go elsewhere.
+    pub(crate) fn ask_to_leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.asked_to_leave.notify_one();
+    }
+
     /// Done when the limiter asks to go elsewhere.
     pub(crate) async fn asked_to_leave(&self) {
         self.asked_to_leave.notified().await;
@@ -218,10 +224,7 @@ impl Session {
                 }
             };
             match message {
-                Ok(Some(notice)) if notice.leaving => {
-                    self.leaving.store(true, Ordering::SeqCst);
-                    self.asked_to_leave.notify_one();
-                }
+                Ok(Some(notice)) if notice.leaving => self.ask_to_leave(),
                 Ok(Some(answer)) => {
                     answered |= matches!(answer.result, Some(Outcome::Response(_)));
                     self.hand_over(answer);
