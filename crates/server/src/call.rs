@@ -7,7 +7,10 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,10 +19,7 @@ use futures::{FutureExt as _, future::Either};
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tonic::{Status, body::Body, service::Routes};
 use tower_service::Service as _;
 
@@ -28,20 +28,36 @@ use crate::grpc::{InFlight, Peer, too_many_calls, unanswered};
 /// The longest time until an answer begins. What a stream answers later has no such bound.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The most calls in flight, of all connections.
+/// The most calls in flight, of all connections. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct CallBound {
-    free: Arc<Semaphore>,
+    in_flight: Arc<AtomicUsize>,
     max: usize,
 }
 
+/// A call that counts against the bound.
+#[derive(Debug)]
+struct Admitted(Arc<AtomicUsize>);
+
 impl CallBound {
     pub(crate) fn new(max: usize) -> Self {
-        let max = max.min(Semaphore::MAX_PERMITS);
         Self {
-            free: Arc::new(Semaphore::new(max)),
+            in_flight: Arc::default(),
             max,
         }
+    }
+
+    fn admit(&self) -> Option<Admitted> {
+        // One that is not admitted gives back what it has counted.
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(Arc::clone(&self.in_flight));
+        (before < self.max).then_some(admitted)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -64,11 +80,11 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.bound.free).try_acquire_owned() else {
+        let Some(admitted) = self.bound.admit() else {
             let refused = refusal(&too_many_calls(self.bound.max));
             return Either::Left(ready(Ok(refused.map(Answering::without_call))));
         };
-        let in_flight = (self.peer.begin_call(), permit);
+        let in_flight = (self.peer.begin_call(), admitted);
         let patience = patience(request.headers());
         request.extensions_mut().insert(Arc::clone(&self.peer));
         let answer = self.routes.clone().call(request);
@@ -96,7 +112,7 @@ fn refusal(status: &Status) -> Response<Body> {
 #[derive(Debug)]
 pub(crate) struct Answering {
     body: Body,
-    _in_flight: Option<(InFlight, OwnedSemaphorePermit)>,
+    _in_flight: Option<(InFlight, Admitted)>,
 }
 
 impl Answering {
@@ -158,6 +174,17 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_are_admitted_as_may_be_in_flight() {
+        let bound = CallBound::new(2);
+        let first = bound.admit();
+        let _second = bound.clone().admit().expect("there is room");
+        assert!(bound.admit().is_none() && bound.admit().is_none());
+        drop(first);
+        let _third = bound.admit().expect("there is room again");
+        assert!(bound.admit().is_none());
+    }
 
     #[test]
     fn a_timeout_reads_as_grpc_writes_it() {

@@ -33,8 +33,8 @@ pub(crate) struct Workers {
     seats: Vec<Seat>,
     /// The most connections of all workers.
     max_connections: usize,
-    /// Whether the last connection was one too many.
-    is_full: bool,
+    /// Whether it was told that there are as many.
+    full_is_told: bool,
     ended: FuturesUnordered<oneshot::Receiver<Result<(), ServerError>>>,
     _kill: DropGuard,
 }
@@ -82,7 +82,7 @@ impl Workers {
         Ok(Self {
             seats,
             max_connections,
-            is_full: false,
+            full_is_told: false,
             ended,
             _kill: kill.drop_guard(),
         })
@@ -111,13 +111,16 @@ impl Workers {
     /// Gives a connection to the worker that has the fewest.
     fn seat(&mut self, stream: Loose) {
         let taken: usize = self.seats.iter().map(Seat::taken).sum();
-        let was_full = std::mem::replace(&mut self.is_full, taken >= self.max_connections);
-        if self.is_full {
-            if !was_full {
+        if taken >= self.max_connections {
+            if !std::mem::replace(&mut self.full_is_told, true) {
                 let max = self.max_connections;
                 tracing::warn!(max, "connections are closed: there are as many as may be");
             }
             return;
+        }
+        // Not with each that goes, or who comes and goes at the bound would fill the log.
+        if taken < self.max_connections / 2 {
+            self.full_is_told = false;
         }
         let fewest = self.seats.iter().min_by_key(|seat| seat.taken());
         let Some(seat) = fewest else { return };
@@ -208,7 +211,7 @@ mod tests {
         let mut workers = Workers {
             seats: vec![a, b],
             max_connections: 5,
-            is_full: false,
+            full_is_told: false,
             ended: FuturesUnordered::new(),
             _kill: CancellationToken::new().drop_guard(),
         };
@@ -228,10 +231,16 @@ mod tests {
         connect();
         connect();
         assert_eq!(at_a.len() + at_b.len(), 5);
-        assert!(workers.is_full);
+        assert!(workers.full_is_told);
+        let seat = |workers: &mut Workers| {
+            workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
+        };
         drop(at_a.try_recv());
-        workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
+        seat(&mut workers);
         assert_eq!(at_a.len() + at_b.len(), 5);
-        assert!(!workers.is_full);
+        assert!(workers.full_is_told, "not to be told with each that goes");
+        while at_a.try_recv().is_ok() || at_b.try_recv().is_ok() {}
+        seat(&mut workers);
+        assert!(!workers.full_is_told);
     }
 }

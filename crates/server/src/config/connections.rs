@@ -21,7 +21,7 @@ pub struct ConnectionSettings {
     )]
     pub max: Option<usize>,
 
-    /// The most calls and streams at a time on one connection [default: 256]
+    /// The most calls and streams at a time on one connection [default: 1024]
     #[arg(
         id = "connections_max_streams",
         long = "connections-max-streams",
@@ -106,7 +106,7 @@ impl ConnectionSettings {
         let max_age = self.max_age.map_or(seconds(300), |GoDuration(age)| age);
         Ok(ConnectionBounds {
             max: some("connections.max", self.max, 4_096)?,
-            max_streams: some("connections.maxStreams", self.max_streams, 256)?,
+            max_streams: some("connections.maxStreams", self.max_streams, 1_024)?,
             max_calls: some("connections.maxCalls", self.max_calls, 16_384)?,
             max_age: Some(max_age).filter(|age| !age.is_zero()),
             max_age_grace: duration("connections.maxAgeGrace", self.max_age_grace, seconds(30))?,

@@ -170,3 +170,13 @@ fn settings_that_would_not_protect_are_refused() {
         assert!(error.contains(part), "{text}: {error}");
     }
 }
+
+#[test]
+fn the_settings_that_the_documentation_shows_are_settings() {
+    let page = include_str!("../../../../docs/security.md");
+    let (_, after) = page.split_once("```yaml\n").expect("an example");
+    let (example, _) = after.split_once("```").expect("its end");
+    let settings = file(example).expect("it can be read");
+    let config = Config::try_from(settings).expect("it is valid");
+    assert_eq!(config.callers.len(), 3);
+}

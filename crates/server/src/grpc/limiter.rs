@@ -79,7 +79,7 @@ impl LimiterService for LimiterGrpc {
             .buffer_unordered(MAX_IN_FLIGHT_PER_STREAM)
             .map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
-        let answers = handover::announce(answers.chain(last), &peer);
+        let answers = handover::announce(Box::pin(answers.chain(last)), &peer);
         Ok(Response::new(Box::pin(answers)))
     }
 }

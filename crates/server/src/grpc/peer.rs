@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -16,6 +16,8 @@ pub(crate) struct Peer {
     pub(crate) caller: Caller,
     /// Streams tell their callers to go elsewhere.
     leaving: CancellationToken,
+    /// The same, at the price of a load.
+    is_leaving: AtomicBool,
     /// Streams take nothing more, answer what they have taken, and end.
     cut: CancellationToken,
     calls: AtomicUsize,
@@ -30,6 +32,7 @@ impl Peer {
         Arc::new(Self {
             caller,
             leaving: CancellationToken::new(),
+            is_leaving: AtomicBool::new(false),
             cut: CancellationToken::new(),
             calls: AtomicUsize::new(0),
         })
@@ -53,12 +56,18 @@ impl Peer {
 
     /// Has streams ask their callers to leave.
     pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
         self.leaving.cancel();
     }
 
     /// Has streams take nothing more.
     pub(crate) fn cut(&self) {
         self.cut.cancel();
+    }
+
+    /// Whether callers should leave.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
     }
 
     /// Done when callers should leave.

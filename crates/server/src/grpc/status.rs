@@ -45,7 +45,7 @@ pub(crate) fn too_late() -> Status {
 /// The caller is bound to other servers.
 pub(crate) fn not_your_server(server: &ServerId) -> Status {
     forbidden(
-        "SERVER",
+        "SERVER_NOT_GRANTED",
         format!("server {server} is none of those that `callers` grants this caller"),
     )
 }
@@ -53,7 +53,7 @@ pub(crate) fn not_your_server(server: &ServerId) -> Status {
 /// Callers are listed, and this one not as an administrator.
 pub(crate) fn no_administrator() -> Status {
     forbidden(
-        "ADMIN",
+        "NOT_AN_ADMINISTRATOR",
         "AdminService is for callers that are listed with `admin: true` in `callers`",
     )
 }
@@ -61,7 +61,7 @@ pub(crate) fn no_administrator() -> Status {
 /// Nobody knows who the caller is.
 pub(crate) fn unknown_administrator() -> Status {
     forbidden(
-        "ADMIN",
+        "NOT_AN_ADMINISTRATOR",
         "AdminService is off for callers without a certificate on an address that is not \
          loopback: set grpcTls.clientCa (--grpc-tls-client-ca), or insecureAdmin \
          (--insecure-admin) to open it to everybody",
