@@ -185,6 +185,7 @@ impl Shared {
         Ok(CheckStreamResponse {
             id,
             result: Some(result),
+            leaving: false,
         })
     }
 }

@@ -56,10 +56,12 @@ impl Members {
         let (now, max) = (Instant::now(), self.config.max_in_flight);
         let replicas = self.replicas.load();
         let mut ready = SmallVec::<[&Arc<Replica>; 8]>::new();
+        let mut leaving = SmallVec::<[&Arc<Replica>; 8]>::new();
         let mut refusal = self.unreachable();
         for replica in replicas.iter() {
             match replica.readiness(now) {
                 None => {}
+                Some(Readiness::Ready) if replica.is_leaving() => leaving.push(replica),
                 Some(Readiness::Ready) => ready.push(replica),
                 Some(Readiness::NotReady) => refusal = graver(refusal, replica.left_alone()),
                 Some(Readiness::ProbeDue) => match replica.admit(max, now) {
@@ -67,6 +69,9 @@ impl Members {
                     Err(error) => refusal = graver(refusal, error),
                 },
             }
+        }
+        if ready.is_empty() {
+            ready = leaving;
         }
         let random = &mut fastrand::Rng::new();
         while !ready.is_empty() {

@@ -1,7 +1,10 @@
 //! One limiter replica: its connection, its breaker, and what is in flight to it.
 //!
 //! One task holds the connection and makes it anew, after growing waits, whenever it is lost.
-//! While there is none nobody waits: the replica is not in the choice.
+//! While there is none nobody waits: the replica is not in the choice. A limiter that asks to leave is
+//! left for a new connection without a check that fails (`replica/serve.rs`).
+
+mod serve;
 
 use std::{
     fmt,
@@ -22,7 +25,7 @@ use crate::{
     ClientConfig,
     backoff::Waits,
     breaker::{Breaker, BreakerState, Change, Permit, Readiness},
-    connection::{self, Address, ConnectError, Connection},
+    connection::{self, Address, ConnectError},
     outcome::{Sign, sign},
     session::{End, Session},
     start::Start,
@@ -191,7 +194,7 @@ impl Replica {
                 Ok(connection) => {
                     self.log_connected(&mut known);
                     start.end();
-                    let end = self.serve(connection).await;
+                    let end = self.serve(connection, config, lost).await;
                     self.log_lost(&mut known, &end);
                     if end.answered || began.elapsed() > config.reconnect.longest {
                         waits.reset();
@@ -207,25 +210,6 @@ impl Replica {
         }
     }
 
-    /// Sends checks over `connection` for as long as it lasts.
-    async fn serve(&self, connection: Connection) -> End {
-        let (session, answers) = Session::new(connection);
-        let session = Arc::new(session);
-        self.connect(Arc::clone(&session));
-        let end = session.read(answers, || self.fell_silent(&session)).await;
-        // First out of the choice, so that nobody whose check fails finds it there.
-        self.session.store(None);
-        // A connection that ends while nobody waits has let nobody down, and one that was given up
-        // has been counted.
-        let to_blame = (end.condemned || session.is_waited_for()) && session.take_blame();
-        if to_blame && !end.condemned {
-            let change = self.breaker().strike(Instant::now());
-            self.log(change, &end.reason);
-        }
-        session.end(&end.reason);
-        end
-    }
-
     /// Checks go out by `session` from now on.
     pub(crate) fn connect(&self, session: Arc<Session>) {
         self.session.store(Some(session));
@@ -238,6 +222,13 @@ impl Replica {
             session.condemn();
         }
         self.log(change, &"it does not answer in time");
+    }
+
+    /// Whether it is only asked if there is no other: it has said that it will take no more checks,
+    /// and there is no new connection yet.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let session = self.session.load();
+        session.as_ref().is_some_and(|session| session.is_leaving())
     }
 
     fn open_session(&self) -> Option<Arc<Session>> {

@@ -39,6 +39,11 @@ pub(crate) struct Session {
     /// The limiter owes an answer to a check that was given up.
     owing: Notify,
     blamed: AtomicBool,
+    /// The limiter asks to go elsewhere.
+    leaving: AtomicBool,
+    asked_to_leave: Notify,
+    /// Nobody waits any more, and nobody will.
+    over: Notify,
 }
 
 /// Why a check was not sent.
@@ -59,8 +64,16 @@ pub(crate) struct Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        if self.session.waiting().give_up(self.id, Instant::now()) {
+        let (owes, is_over) = {
+            let mut waiting = self.session.waiting();
+            let owes = waiting.give_up(self.id, Instant::now());
+            (owes, waiting.is_over())
+        };
+        if owes {
             self.session.owing.notify_one();
+        }
+        if is_over {
+            self.session.over.notify_one();
         }
     }
 }
@@ -97,6 +110,9 @@ impl Session {
             condemned: Notify::new(),
             owing: Notify::new(),
             blamed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            asked_to_leave: Notify::new(),
+            over: Notify::new(),
         };
         (session, connection.answers)
     }
@@ -157,6 +173,35 @@ impl Session {
         self.condemned.notify_one();
     }
 
+    /// Whether the limiter asks to go elsewhere. Until then it still takes checks, but for how long is
+    /// up to it.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    /// The limiter asks to go elsewhere.
+    pub(crate) fn ask_to_leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.asked_to_leave.notify_one();
+    }
+
+    /// Done when the limiter asks to go elsewhere.
+    pub(crate) async fn asked_to_leave(&self) {
+        self.asked_to_leave.notified().await;
+    }
+
+    /// Takes no more checks; [`Session::read`] ends when those that were taken are answered.
+    pub(crate) fn finish(&self) {
+        let is_over = {
+            let mut waiting = self.waiting();
+            waiting.close();
+            waiting.is_over()
+        };
+        if is_over {
+            self.over.notify_one();
+        }
+    }
+
     /// Hands answers to those who wait for them until the stream ends. `on_silence` is called when
     /// an answer is owed for too long ([`Waiting`]), and may give the session up by
     /// [`Session::condemn`].
@@ -172,12 +217,14 @@ impl Session {
                 () = self.condemned.notified() => break ("it has failed too often".into(), true),
                 // Before the time is looked at: an answer that is here is not late.
                 message = answers.message() => message,
+                () = self.over.notified() => break ("it has asked to leave".into(), false),
                 () = self.silence() => {
                     on_silence();
                     continue;
                 }
             };
             match message {
+                Ok(Some(notice)) if notice.leaving => self.ask_to_leave(),
                 Ok(Some(answer)) => {
                     answered |= matches!(answer.result, Some(Outcome::Response(_)));
                     self.hand_over(answer);

@@ -30,7 +30,7 @@ struct Caller {
 }
 
 impl Waiting {
-    /// One more caller, who waits until `deadline`; none after the end.
+    /// One more caller, who waits until `deadline`; none after the end, or once it is closed.
     pub(crate) fn enter(&mut self, deadline: Instant) -> Option<(u64, oneshot::Receiver<Reply>)> {
         if self.ended {
             return None;
@@ -79,6 +79,16 @@ impl Waiting {
     /// The debt is written off.
     pub(crate) const fn forget_debt(&mut self) {
         self.owed_until = None;
+    }
+
+    /// Nobody enters any more; those who wait are still answered.
+    pub(crate) const fn close(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether nobody waits, and nobody will.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended && self.by_id.is_empty()
     }
 
     /// All who wait in vain; nobody enters any more.

@@ -82,7 +82,7 @@ fn policy(own: Quotas, of_tool: Quotas) -> Policy {
 fn plan(policy: &Policy, user: u8, tool: bool, cost: u32) -> Plan {
     policy.plan(&Check {
         server: policy.server().clone(),
-        identity: Identity::new(&format!("user-{user}")).expect("valid"),
+        identity: Identity::new(format!("user-{user}")).expect("valid"),
         operation: tool.then(|| Operation::new(OperationKind::Tool, "search").expect("valid")),
         cost: NonZeroU32::new(cost).expect("positive"),
     })

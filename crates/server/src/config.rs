@@ -11,12 +11,19 @@ use serde::{Deserialize, Deserializer};
 use toolgate_limit::GoDuration;
 use toolgate_redis::RedisConfig;
 
-use crate::{Listen, OnOutage};
+use crate::{CallerRule, Listen, OnOutage};
+
+mod connections;
+mod tls;
+
+pub use connections::{ConnectionBounds, ConnectionSettings};
+pub use tls::{TlsFiles, TlsSettings};
 
 /// The settings as one source gives them; what it does not give is none.
 ///
 /// A setting has one name in three spellings: `--grpc-listen`, `TOOLGATE_GRPC_LISTEN`, and
-/// `grpcListen` in the file.
+/// `grpcListen` in the file. What belongs together is an object there: `--grpc-tls-key` is `key` in
+/// `grpcTls`.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
@@ -86,6 +93,29 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "TOOLGATE_DRAIN_TIMEOUT")]
     #[serde(deserialize_with = "from_text")]
     pub drain_timeout: Option<GoDuration>,
+
+    /// TLS of the gRPC API.
+    #[command(flatten)]
+    pub grpc_tls: TlsSettings,
+
+    /// Bounds on connections to the gRPC API.
+    #[command(flatten)]
+    pub connections: ConnectionSettings,
+
+    /// Serve `AdminService`, which shows and resets all buckets, to callers without a certificate
+    /// on an address that is not loopback
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "TOOLGATE_INSECURE_ADMIN",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub insecure_admin: Option<bool>,
+
+    /// Who may check which servers, by certificate; in the file alone.
+    #[arg(skip)]
+    pub callers: Vec<CallerRule>,
 }
 
 /// A setting that is written as text, in the form that its flag has.
@@ -136,6 +166,14 @@ pub struct Config {
     pub max_in_flight: NonZeroUsize,
     /// The most time that calls in flight have to finish when the limiter stops.
     pub drain_timeout: Duration,
+    /// TLS of the gRPC API. None: plaintext.
+    pub grpc_tls: Option<TlsFiles>,
+    /// Bounds on connections to the gRPC API.
+    pub connections: ConnectionBounds,
+    /// Whether callers without a certificate may use `AdminService` from everywhere.
+    pub insecure_admin: bool,
+    /// Who may check which servers. Empty: every caller may check all.
+    pub callers: Vec<CallerRule>,
 }
 
 /// Where buckets live, and the bounds that go with it.
@@ -185,6 +223,24 @@ pub enum ConfigError {
     /// A memory store that keeps nobody would refuse everybody.
     #[error("memoryMaxUsers must be at least 1")]
     NoUsers,
+    /// A bound of zero would shut everybody out.
+    #[error("{0} must be at least 1")]
+    ZeroCount(&'static str),
+    /// TLS needs a certificate and its key.
+    #[error("{0} is missing: TLS needs grpcTls.certificate and grpcTls.key")]
+    HalfOfTls(&'static str),
+    /// Whoever may open a Unix socket is known by its permissions.
+    #[error("grpcTls does not go with a Unix socket in grpcListen")]
+    TlsOnUnixSocket,
+    /// Callers are known by their certificates alone.
+    #[error("callers need grpcTls.clientCa: they are known by their certificates")]
+    CallersWithoutCa,
+    /// A rule without effect is a mistake.
+    #[error("callers: the rule of {0} grants nothing; give it servers or `admin: true`")]
+    NothingGranted(String),
+    /// One setting would undo the other.
+    #[error("insecureAdmin does not go with callers: list administrators with `admin: true`")]
+    AdminTwice,
 }
 
 impl Settings {
@@ -231,6 +287,14 @@ impl Settings {
             workers: self.workers.or(below.workers),
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
+            grpc_tls: self.grpc_tls.over(below.grpc_tls),
+            connections: self.connections.over(below.connections),
+            insecure_admin: self.insecure_admin.or(below.insecure_admin),
+            callers: if self.callers.is_empty() {
+                below.callers
+            } else {
+                self.callers
+            },
         }
     }
 }
@@ -275,6 +339,12 @@ impl TryFrom<Settings> for Config {
             }
             _ => return Err(ConfigError::InvalidStore),
         };
+        let grpc_tls = settings.grpc_tls.into_files()?;
+        let insecure_admin = settings.insecure_admin.unwrap_or_default();
+        check_callers(&settings.callers, grpc_tls.as_ref(), insecure_admin)?;
+        if grpc_tls.is_some() && matches!(settings.grpc_listen, Some(Listen::Unix(_))) {
+            return Err(ConfigError::TlsOnUnixSocket);
+        }
         let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
         Ok(Self {
             policies: settings.policies,
@@ -288,7 +358,34 @@ impl TryFrom<Settings> for Config {
             drain_timeout: settings
                 .drain_timeout
                 .map_or(Duration::from_secs(10), |timeout| timeout.0),
+            grpc_tls,
+            connections: settings.connections.into_bounds()?,
+            insecure_admin,
+            callers: settings.callers,
         })
+    }
+}
+
+fn check_callers(
+    callers: &[CallerRule],
+    tls: Option<&TlsFiles>,
+    insecure_admin: bool,
+) -> Result<(), ConfigError> {
+    if callers.is_empty() {
+        return Ok(());
+    }
+    if tls.is_none_or(|tls| tls.client_ca.is_none()) {
+        return Err(ConfigError::CallersWithoutCa);
+    }
+    if insecure_admin {
+        return Err(ConfigError::AdminTwice);
+    }
+    let idle = callers
+        .iter()
+        .find(|rule| rule.servers.is_empty() && !rule.admin);
+    match idle {
+        Some(rule) => Err(ConfigError::NothingGranted(rule.san.to_string())),
+        None => Ok(()),
     }
 }
 

@@ -1,11 +1,17 @@
 //! The gRPC services.
 
 mod admin;
-mod in_flight;
+mod caller;
+mod check_bound;
+mod handover;
 mod limiter;
+mod peer;
 mod status;
 mod stream;
 
 pub(crate) use admin::Admin;
-pub(crate) use in_flight::InFlight;
+pub(crate) use caller::{Caller, CallerRules};
+pub(crate) use check_bound::CheckBound;
 pub(crate) use limiter::LimiterGrpc;
+pub(crate) use peer::{InFlight, Peer};
+pub(crate) use status::{too_many_calls, unanswered};

@@ -11,18 +11,28 @@
 //! Monitor        ---------> store, every second -> grpc.health.v1, /readyz, the breaker
 //! ```
 
+mod call;
+mod callers;
 mod config;
+mod connection;
 mod grpc;
 mod health;
 mod http;
 mod listen;
 mod outage;
+mod preface;
 mod server;
 mod socket;
 mod stores;
+mod tls;
 mod worker;
 
-pub use config::{Config, ConfigError, Secret, Settings, StoreConfig};
+pub use callers::{CallerRule, InvalidSan, InvalidServerPattern, SanPattern, ServerPattern};
+pub use config::{
+    Config, ConfigError, ConnectionBounds, ConnectionSettings, Secret, Settings, StoreConfig,
+    TlsFiles, TlsSettings,
+};
 pub use listen::{InvalidListen, Listen};
 pub use outage::{OnOutage, StoreState};
 pub use server::{Server, ServerError};
+pub use tls::TlsError;

@@ -14,7 +14,7 @@
 //! for some of the calls that run: those that this replica lets through alone. The shared bucket,
 //! were it told of every call that runs, would pay for these and more. So it never holds more than
 //! the local one, and where the local one lacks the tokens, so would it. What the replica does not
-//! know can only make it too generous, by at most one more capacity (docs/adr/009).
+//! know can only make it too generous, by at most one more capacity (docs/adr/011).
 //!
 //! For the same reason nothing is denied wrongly by buckets that are kept from one outage to the
 //! next: they have paid for calls that ran. They are kept for [`KEPT`] after a recovery, so that a

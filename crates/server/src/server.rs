@@ -3,9 +3,12 @@
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Router as GrpcRouter;
+use tonic::{
+    Request, Status,
+    service::{Routes, interceptor::InterceptedService},
+};
 use tonic_health::server::HealthReporter;
 use toolgate_limit::SystemClock;
 use toolgate_policy::{Diagnostics, FileSource, Registry, Watch};
@@ -16,12 +19,15 @@ use toolgate_proto::{
 use toolgate_redis::InvalidUrl;
 
 use crate::{
-    Config, Listen, StoreState,
-    grpc::{Admin, InFlight, LimiterGrpc},
+    Config, ConnectionBounds, Listen, StoreState,
+    call::CallBound,
+    connection::{Connections, Terms},
+    grpc::{Admin, CallerRules, CheckBound, LimiterGrpc, Peer},
     health::Monitor,
     http,
     listen::Listener,
     stores::Stores,
+    tls::{Reload, Tls, TlsError},
     worker::Workers,
 };
 
@@ -29,11 +35,9 @@ use crate::{
 /// refused by its name; a larger message ends its stream.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
-/// The most calls and streams at a time on one connection.
-const MAX_STREAMS_PER_CONNECTION: u32 = 1_024;
-
-/// A caller that has gone without a word is noticed after both.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// The longest time that callers have to take their checks elsewhere when the limiter stops. To
+/// connect anew takes far less, and who does not understand the notice keeps the limiter that long.
+const LONGEST_HANDOVER: Duration = Duration::from_secs(3);
 
 /// A limiter that has read its policies and taken its addresses.
 #[derive(Debug)]
@@ -45,6 +49,9 @@ pub struct Server {
     grpc: (Listener, Listen),
     http: (Listener, Listen),
     drain_timeout: Duration,
+    tls: Option<(Arc<Tls>, Reload)>,
+    bounds: ConnectionBounds,
+    callers: Arc<CallerRules>,
     /// Reloads policies as long as the server lives.
     _watch: Watch,
 }
@@ -72,9 +79,9 @@ pub enum ServerError {
     /// The descriptors of the API cannot be served.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The gRPC server has failed.
-    #[error("the gRPC server has failed")]
-    Grpc(#[from] tonic::transport::Error),
+    /// The certificates are wrong.
+    #[error("TLS cannot be served")]
+    Tls(#[from] TlsError),
     /// A thread to serve on cannot be had.
     #[error("cannot start a worker")]
     Thread(#[source] io::Error),
@@ -84,7 +91,8 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// Reads the policies, opens the store and takes the addresses. Redis need not be there.
+    /// Reads the policies and certificates, opens the store and takes the addresses. Redis need not
+    /// be there.
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
         let mut source = FileSource::new(config.policies.clone());
         let registry = Arc::new(Registry::new(Arc::new(SystemClock::new())));
@@ -100,6 +108,9 @@ impl Server {
             grpc: bind(&config.grpc_listen).await?,
             http: bind(&config.http_listen).await?,
             drain_timeout: config.drain_timeout,
+            tls: config.grpc_tls.as_ref().map(Reload::open).transpose()?,
+            bounds: config.connections,
+            callers: Arc::new(caller_rules(config)),
             _watch: watch,
         })
     }
@@ -136,14 +147,30 @@ impl Server {
         let monitor = tokio::spawn(monitor.run());
         let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
 
-        let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
-        let in_flight = Arc::new(InFlight::new(self.max_in_flight));
-        let until = stopping.clone();
-        let build = move || {
-            let services = services(&registry, &stores, &in_flight, &until)?;
-            Ok(services.add_service(health_service.clone()))
+        let (tls, reload) = self.tls.unzip();
+        // Ends with the value, and that with this call.
+        let mut reloading = JoinSet::new();
+        if let Some(reload) = reload {
+            reloading.spawn(reload.run());
+        }
+        let terms = Terms {
+            bounds: self.bounds,
+            tls,
+            callers: self.callers,
+            calls: CallBound::new(self.bounds.max_calls),
+            closing: closing.clone(),
+            handover: LONGEST_HANDOVER.min(self.drain_timeout / 2),
         };
-        let workers = Workers::start(self.workers, build, &closing)?;
+        let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
+        let checks = Arc::new(CheckBound::new(self.max_in_flight));
+        let build = move || {
+            let routes = services(&registry, &stores, &checks)?.add_service(health_service.clone());
+            Ok(Connections {
+                routes: routes.prepare(),
+                terms: terms.clone(),
+            })
+        };
+        let workers = Workers::start(self.workers, self.bounds.max, build, &closing)?;
         let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {
             failed = &mut grpc => failed,
@@ -177,28 +204,41 @@ async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
 fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
-    in_flight: &Arc<InFlight>,
-    stopping: &CancellationToken,
-) -> Result<GrpcRouter, ServerError> {
+    checks: &Arc<CheckBound>,
+) -> Result<Routes, ServerError> {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
-    let in_flight = Arc::clone(in_flight);
-    let limiter = LimiterGrpc::new(Arc::new(limiter), in_flight, stopping.clone());
+    let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(tonic::transport::Server::builder()
-        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .add_service(
-            LimiterServiceServer::new(limiter).max_decoding_message_size(MAX_REQUEST_BYTES),
-        )
-        .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES))
+    let limiter = LimiterServiceServer::new(limiter).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
+    Ok(Routes::new(limiter)
+        .add_service(InterceptedService::new(admin, only_administrators))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
+}
+
+#[allow(clippy::result_large_err, reason = "as tonic wants it")]
+fn only_administrators(request: Request<()>) -> Result<Request<()>, Status> {
+    Peer::of(request.extensions())?.caller.may_administer()?;
+    Ok(request)
+}
+
+/// Whoever reaches a Unix socket or a loopback address is on this machine, and might as well reach
+/// the store.
+fn caller_rules(config: &Config) -> CallerRules {
+    let is_local = match &config.grpc_listen {
+        Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
+        Listen::Unix(_) => true,
+    };
+    CallerRules {
+        callers: config.callers.clone(),
+        open_admin: is_local || config.insecure_admin,
+    }
 }
 
 /// Serves until aborted: probes want an answer to the end.

@@ -4,19 +4,14 @@ use std::{
     io::{self, ErrorKind},
     net,
     os::unix,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     time::sleep,
 };
 use tokio_util::either::Either;
-use tonic::transport::server::Connected;
 
 use crate::listen::Listener;
 
@@ -68,70 +63,13 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A connection of a worker.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    stream: Either<TcpStream, UnixStream>,
-    /// Held as long as the connection lives, so that the worker's can be counted.
-    _occupied: Arc<()>,
-}
+/// A connection of the current runtime.
+pub(crate) type Stream = Either<TcpStream, UnixStream>;
 
-impl Socket {
-    /// Registers `stream` with the current runtime.
-    pub(crate) fn open(stream: Loose, occupied: Arc<()>) -> io::Result<Self> {
-        let stream = match stream {
-            Either::Left(tcp) => Either::Left(TcpStream::from_std(tcp)?),
-            Either::Right(unix) => Either::Right(UnixStream::from_std(unix)?),
-        };
-        Ok(Self {
-            stream,
-            _occupied: occupied,
-        })
-    }
-}
-
-impl Connected for Socket {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// Registers a connection with the current runtime.
+pub(crate) fn on_this_runtime(stream: Loose) -> io::Result<Stream> {
+    Ok(match stream {
+        Either::Left(tcp) => Either::Left(TcpStream::from_std(tcp)?),
+        Either::Right(unix) => Either::Right(UnixStream::from_std(unix)?),
+    })
 }

@@ -5,7 +5,7 @@
 //! same call costs about twice the CPU time (docs/adr/006).
 //!
 //! ```text
-//! accept, on the caller's runtime -> the worker with the fewest connections -> tonic
+//! accept, on the caller's runtime -> the worker with the fewest connections -> connection.rs
 //! ```
 
 use std::{future::Future, num::NonZeroUsize, sync::Arc, thread};
@@ -14,15 +14,15 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
+    task::{JoinError, JoinSet},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::server::Router;
 
 use crate::{
     ServerError,
+    connection::Connections,
     listen::Listener,
-    socket::{Loose, Socket, accept},
+    socket::{Loose, accept},
 };
 
 /// The most connections that wait for a worker to take them. More are closed.
@@ -31,6 +31,10 @@ const MAX_WAITING: usize = 1_024;
 /// The workers. Dropping them ends their threads, whatever they are at.
 pub(crate) struct Workers {
     seats: Vec<Seat>,
+    /// The most connections of all workers.
+    max_connections: usize,
+    /// Whether it was told that there are as many.
+    full_is_told: bool,
     ended: FuturesUnordered<oneshot::Receiver<Result<(), ServerError>>>,
     _kill: DropGuard,
 }
@@ -50,7 +54,8 @@ impl Workers {
     /// and then until its connections have ended.
     pub(crate) fn start(
         count: NonZeroUsize,
-        build: impl Fn() -> Result<Router, ServerError> + Clone + Send + 'static,
+        max_connections: usize,
+        build: impl Fn() -> Result<Connections, ServerError> + Clone + Send + 'static,
         closing: &CancellationToken,
     ) -> Result<Self, ServerError> {
         let kill = CancellationToken::new();
@@ -76,6 +81,8 @@ impl Workers {
         }
         Ok(Self {
             seats,
+            max_connections,
+            full_is_told: false,
             ended,
             _kill: kill.drop_guard(),
         })
@@ -102,16 +109,31 @@ impl Workers {
     }
 
     /// Gives a connection to the worker that has the fewest.
-    fn seat(&self, stream: Loose) {
-        let fewest = self
-            .seats
-            .iter()
-            .min_by_key(|seat| Arc::strong_count(&seat.occupied));
+    fn seat(&mut self, stream: Loose) {
+        let taken: usize = self.seats.iter().map(Seat::taken).sum();
+        if taken >= self.max_connections {
+            if !std::mem::replace(&mut self.full_is_told, true) {
+                let max = self.max_connections;
+                tracing::warn!(max, "connections are closed: there are as many as may be");
+            }
+            return;
+        }
+        // Not with each that goes, or who comes and goes at the bound would fill the log.
+        if taken < self.max_connections / 2 {
+            self.full_is_told = false;
+        }
+        let fewest = self.seats.iter().min_by_key(|seat| seat.taken());
         let Some(seat) = fewest else { return };
         let accepted = (stream, Arc::clone(&seat.occupied));
         if seat.connections.try_send(accepted).is_err() {
             tracing::warn!("a connection was closed: too many wait to be served");
         }
+    }
+}
+
+impl Seat {
+    fn taken(&self) -> usize {
+        Arc::strong_count(&self.occupied) - 1
     }
 }
 
@@ -123,13 +145,38 @@ fn end(
 }
 
 async fn serve(
-    build: impl Fn() -> Result<Router, ServerError>,
-    accepted: mpsc::Receiver<Accepted>,
+    build: impl Fn() -> Result<Connections, ServerError>,
+    mut accepted: mpsc::Receiver<Accepted>,
     closing: CancellationToken,
 ) -> Result<(), ServerError> {
-    let sockets = ReceiverStream::new(accepted).map(|(stream, seat)| Socket::open(stream, seat));
-    let served = build()?.serve_with_incoming_shutdown(sockets, closing.cancelled_owned());
-    Ok(served.await?)
+    let connections = Arc::new(build()?);
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => break,
+            Some(ended) = open.join_next() => log_panic(ended),
+            accepted = accepted.recv() => {
+                let Some((stream, seat)) = accepted else { break };
+                let connections = Arc::clone(&connections);
+                open.spawn(async move {
+                    connections.serve(stream).await;
+                    drop(seat);
+                });
+            }
+        }
+    }
+    drop(accepted);
+    while let Some(ended) = open.join_next().await {
+        log_panic(ended);
+    }
+    Ok(())
+}
+
+/// A connection that panics has ended alone.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection has failed");
+    }
 }
 
 fn on_own_runtime(work: impl Future<Output = Result<(), ServerError>>) -> Result<(), ServerError> {
@@ -161,12 +208,14 @@ mod tests {
             (seat, accepted)
         };
         let ((a, mut at_a), (b, mut at_b)) = (seat(), seat());
-        let workers = Workers {
+        let mut workers = Workers {
             seats: vec![a, b],
+            max_connections: 5,
+            full_is_told: false,
             ended: FuturesUnordered::new(),
             _kill: CancellationToken::new().drop_guard(),
         };
-        let connect = || workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
+        let mut connect = || workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
         for _ in 0..4 {
             connect();
         }
@@ -178,5 +227,20 @@ mod tests {
         drop(at_a.try_recv());
         connect();
         assert_eq!((at_a.len(), at_b.len()), (2, 2));
+        // One more is the fifth and last.
+        connect();
+        connect();
+        assert_eq!(at_a.len() + at_b.len(), 5);
+        assert!(workers.full_is_told);
+        let seat = |workers: &mut Workers| {
+            workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
+        };
+        drop(at_a.try_recv());
+        seat(&mut workers);
+        assert_eq!(at_a.len() + at_b.len(), 5);
+        assert!(workers.full_is_told, "not to be told with each that goes");
+        while at_a.try_recv().is_ok() || at_b.try_recv().is_ok() {}
+        seat(&mut workers);
+        assert!(!workers.full_is_told);
     }
 }

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod error;
+mod tls;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use self::error::Cause;
 pub(crate) use self::{
     endpoint::Endpoint,
     error::{CallError, code_name},
+    tls::TlsArgs,
 };
 
 /// A page of policies may have many tools each; tonic's own bound is 4 MiB.
@@ -26,7 +28,7 @@ const MAX_REPLY_BYTES: usize = 64 << 20;
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
     #[arg(
-        help = "The limiter, as http://host:port or unix:///path",
+        help = "The limiter, as http://host:port, https://host:port or unix:///path",
         long,
         value_name = "URL",
         env = "TOOLGATE_ENDPOINT",
@@ -36,6 +38,8 @@ pub(crate) struct ClientArgs {
     /// How long to wait for each answer, connecting included, for example 500ms or 1m30s
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
     timeout: GoDuration,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// A duration above zero.
@@ -49,8 +53,8 @@ pub(crate) fn positive_duration(text: &str) -> Result<GoDuration, String> {
 
 impl ClientArgs {
     /// A client that connects when it first calls. Must run on a tokio runtime.
-    pub(crate) fn client(&self) -> Client {
-        Client::new(&self.endpoint, self.timeout)
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.tls.of(&self.endpoint)?, self.timeout))
     }
 }
 

@@ -99,6 +99,7 @@ pub(crate) fn work(step: &str, repetitions: usize) {
             for answer in answers.into_iter().take(repetitions) {
                 bytes.clear();
                 let response = CheckStreamResponse {
+                    leaving: false,
                     id: 7,
                     result: Some(Outcome::Response(answer.into())),
                 };

@@ -62,6 +62,7 @@ impl LimiterService for NoOp {
     ) -> Result<Response<Self::CheckStreamStream>, Status> {
         let answers = request.into_inner().map(|request| {
             Ok(CheckStreamResponse {
+                leaving: false,
                 id: request?.id,
                 result: Some(Outcome::Response(allowed())),
             })

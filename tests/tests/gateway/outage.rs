@@ -95,7 +95,8 @@ async fn a_limiter_that_is_cut_off_costs_few_calls_the_deadline_and_the_others_n
     const MOST: u32 = 20;
     let limiter = Limiter::of_spec(SPEC, [""; 0]).await.expect("a limiter");
     let address = limiter.endpoint().strip_prefix("http://").expect("TCP");
-    let proxy = FaultProxy::start(address.parse().expect("an address")).await;
+    let proxy =
+        FaultProxy::start(address.parse::<std::net::SocketAddr>().expect("an address")).await;
     let proxy = proxy.expect("a proxy");
     let backend = Backend::start().await;
     let endpoint = format!("http://{}", proxy.address());

@@ -86,10 +86,10 @@ async fn on_sigterm_calls_in_flight_are_answered_and_the_exit_is_clean() {
         Some(ServingStatus::NotServing),
         "health says so first"
     );
-    assert!(
-        idle.into_inner().next().await.is_none(),
-        "the idle stream ends in good order"
-    );
+    let mut idle = idle.into_inner();
+    let notice = idle.next().await.expect("open").expect("no error");
+    assert!(notice.leaving, "its caller is asked to leave");
+    assert!(idle.next().await.is_none(), "it ends in good order");
     redis.signal(Signal::SIGCONT).expect("continued");
 
     let reply = in_flight.await.expect("no panic").expect("an answer");

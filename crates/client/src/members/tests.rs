@@ -73,3 +73,27 @@ async fn without_a_replica_the_endpoint_cannot_be_reached() {
         format!("no limiter is reachable at {ENDPOINT}")
     );
 }
+
+/// Until it was passed over, a limiter that stopped was sent checks that it read no more.
+#[tokio::test]
+async fn a_replica_that_asks_to_leave_is_asked_only_while_there_is_no_other() {
+    let (members, leaving, _wire) = members(config());
+    let chosen = |members: &Members| {
+        let chosen = members.choose().expect("one takes it");
+        let is_leaving = chosen.session.is_leaving();
+        // An open breaker would decide instead.
+        chosen.report(&Ok(toolgate_limit::Answer::unlimited()));
+        is_leaving
+    };
+    members.choose().expect("one").session.ask_to_leave();
+    assert!(chosen(&members), "there is no other");
+
+    let address = Address::of(&members.config.endpoint).expect("one address");
+    let other = Arc::new(Replica::new(address, &members.config));
+    let (session, _other_wire) = session::tests::session();
+    other.connect(session);
+    members.replicas.store(Arc::new(vec![leaving, other]));
+    for _ in 0..100 {
+        assert!(!chosen(&members));
+    }
+}

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::time::{advance, timeout};
 use toolgate_proto::pb::{CheckResponse, Decision};
 
@@ -21,6 +22,9 @@ pub(crate) fn session() -> (Arc<Session>, Wire) {
         condemned: Notify::new(),
         owing: Notify::new(),
         blamed: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
+        asked_to_leave: Notify::new(),
+        over: Notify::new(),
     };
     (Arc::new(session), outgoing)
 }
@@ -40,6 +44,7 @@ fn answer(id: u64) -> CheckStreamResponse {
     CheckStreamResponse {
         id,
         result: Some(Outcome::Response(response)),
+        leaving: false,
     }
 }
 
@@ -201,4 +206,27 @@ async fn a_wire_that_takes_nothing_fails_checks_at_once() {
     drop(wire);
     assert!(!session.is_open());
     assert!(matches!(send(&session), Err(NotSent::Ended)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_finishes_takes_nothing_more_and_is_over_with_its_last_answer() {
+    let (session, mut wire) = session();
+    let [answered, given_up] = [send(&session).expect("sent"), send(&session).expect("sent")];
+    session.finish();
+    assert!(matches!(send(&session), Err(NotSent::Ended)));
+    assert!(session.over.notified().now_or_never().is_none());
+    // What was taken still leaves, and is answered.
+    let message = wire.recv().await.expect("on the wire").into_message();
+    session.hand_over(answer(message.expect("in time").id));
+    answered.reply().await.expect("answered");
+    assert!(session.over.notified().now_or_never().is_none());
+    drop(given_up);
+    assert!(session.over.notified().now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_finishes_while_nobody_waits_is_over_at_once() {
+    let (session, _wire) = session();
+    session.finish();
+    assert!(session.over.notified().now_or_never().is_some());
 }

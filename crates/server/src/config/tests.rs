@@ -94,3 +94,94 @@ fn a_password_is_never_printed_right_or_wrong() {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
+
+const TLS: &str = "policies: [x]\ngrpcTls: {certificate: a.crt, key: a.key, clientCa: ca.crt}\n";
+
+#[test]
+fn tls_connections_and_callers_are_objects_in_the_file_and_flags_win_over_each_of_their_fields() {
+    let below = file(&format!(
+        "{TLS}connections: {{max: 7, maxAge: 1m}}\n\
+         callers: [{{san: ops.svc, admin: true}}, {{san: \"spiffe://c/a/*\", servers: [\"a/*\"]}}]\n"
+    ));
+    let above = flags(&["--grpc-tls-key=b.key", "--connections-max-age=0s"]);
+    let config = Config::try_from(above.over(below.expect("valid"))).expect("valid");
+    let tls = config.grpc_tls.expect("TLS");
+    assert_eq!(tls.certificate, PathBuf::from("a.crt"));
+    assert_eq!(tls.key, PathBuf::from("b.key"));
+    assert_eq!(tls.client_ca, Some(PathBuf::from("ca.crt")));
+    assert_eq!(config.connections.max, 7);
+    assert_eq!(config.connections.max_age, None);
+    let (ops, team) = (&config.callers[0], &config.callers[1]);
+    assert!(ops.admin && ops.servers.is_empty());
+    assert!(!team.admin && team.servers[0].to_string() == "a/*");
+}
+
+#[test]
+fn a_wrong_rule_for_callers_is_named_with_its_line() {
+    for (rule, parts) in [
+        (
+            "{san: \"*\", servers: [\"*\"]}",
+            ["callers[0].san", "names no callers"],
+        ),
+        (
+            "{san: a, servers: [team]}",
+            ["callers[0].servers[0]", "names no servers"],
+        ),
+        ("{san: a, server: x/y}", ["callers[0]", "server"]),
+        ("{servers: [x/y]}", ["callers[0]", "san"]),
+    ] {
+        let error = file(&format!("callers:\n  - {rule}\n")).expect_err(rule);
+        for part in parts.into_iter().chain(["line 2"]) {
+            assert!(error.contains(part), "{rule}: {error}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_would_not_protect_are_refused() {
+    let ca = "callers: [{san: a, servers: [x/y]}]\n";
+    for (text, part) in [
+        (
+            format!("policies: [x]\n{ca}"),
+            "callers need grpcTls.clientCa",
+        ),
+        (
+            format!("{TLS}{ca}insecureAdmin: true\n"),
+            "insecureAdmin does not go with callers",
+        ),
+        (
+            format!("{TLS}callers: [{{san: a}}]\n"),
+            "the rule of a grants nothing",
+        ),
+        (
+            format!("{TLS}grpcListen: unix:///x\n"),
+            "does not go with a Unix socket",
+        ),
+        (
+            format!("{TLS}connections: {{max: 0}}\n"),
+            "connections.max must be at least 1",
+        ),
+        (
+            "policies: [x]\ngrpcTls: {certificate: a}\n".to_owned(),
+            "grpcTls.key is missing",
+        ),
+        (
+            "policies: [x]\ngrpcTls: {clientCa: a}\n".to_owned(),
+            "grpcTls.certificate is missing",
+        ),
+    ] {
+        let settings = file(&text).expect("it can be read");
+        let error = Config::try_from(settings).expect_err(&text).to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_settings_that_the_documentation_shows_are_settings() {
+    let page = include_str!("../../../../docs/security.md");
+    let (_, after) = page.split_once("```yaml\n").expect("an example");
+    let (example, _) = after.split_once("```").expect("its end");
+    let settings = file(example).expect("it can be read");
+    let config = Config::try_from(settings).expect("it is valid");
+    assert_eq!(config.callers.len(), 3);
+}

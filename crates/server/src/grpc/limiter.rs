@@ -4,7 +4,6 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, future, stream};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use toolgate_limit::{Answer, Check, Limiter as _};
 use toolgate_proto::pb::{
@@ -12,35 +11,24 @@ use toolgate_proto::pb::{
     PeekResponse, limiter_service_server::LimiterService,
 };
 
-use super::{in_flight::InFlight, status, stream::responses};
+use super::{Peer, check_bound::CheckBound, handover, status, stream::responses};
 use crate::outage::ReplicaLimiter;
 
 /// Answers checks over gRPC.
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
     limiter: Arc<ReplicaLimiter>,
-    in_flight: Arc<InFlight>,
-    /// Cancelled when the limiter stops: streams then take no more checks, answer those in flight
-    /// and end.
-    stopping: CancellationToken,
+    checks: Arc<CheckBound>,
 }
 
 impl LimiterGrpc {
-    pub(crate) const fn new(
-        limiter: Arc<ReplicaLimiter>,
-        in_flight: Arc<InFlight>,
-        stopping: CancellationToken,
-    ) -> Self {
-        Self {
-            limiter,
-            in_flight,
-            stopping,
-        }
+    pub(crate) const fn new(limiter: Arc<ReplicaLimiter>, checks: Arc<CheckBound>) -> Self {
+        Self { limiter, checks }
     }
 
     async fn decide(&self, check: Check) -> Result<Answer, Status> {
-        let admitted = self.in_flight.admit(1);
-        let _admitted = admitted.ok_or_else(|| self.in_flight.too_many())?;
+        let admitted = self.checks.admit(1);
+        let _admitted = admitted.ok_or_else(|| self.checks.too_many())?;
         let answer = self.limiter.check(check).await;
         answer.map_err(|error| status::undecided(&error))
     }
@@ -52,12 +40,16 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
         let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+        peer.caller.may_check(&check.server)?;
         Ok(Response::new(self.decide(check).await?.into()))
     }
 
     async fn peek(&self, request: Request<PeekRequest>) -> Result<Response<PeekResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
         let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+        peer.caller.may_check(&check.server)?;
         let answer = self.limiter.peek(check).await;
         let answer = answer.map_err(|error| status::undecided(&error))?;
         Ok(Response::new(PeekResponse {
@@ -72,6 +64,7 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<Streaming<CheckStreamRequest>>,
     ) -> Result<Response<Self::CheckStreamStream>, Status> {
+        let peer = Peer::of(request.extensions())?;
         // A message that cannot be read ends the requests. The checks before it are answered yet,
         // and the error comes last.
         let (tell, failure) = oneshot::channel();
@@ -79,10 +72,11 @@ impl LimiterService for LimiterGrpc {
             let told = |status| tell.take().map(|tell| tell.send(status));
             future::ready(request.map_err(told).ok())
         });
-        let requests = requests.take_until(self.stopping.clone().cancelled_owned());
-        let (limiter, in_flight) = (Arc::clone(&self.limiter), Arc::clone(&self.in_flight));
-        let answers = responses(limiter, in_flight, requests).map(Ok);
+        let requests = requests.take_until(peer.was_cut());
+        let (limiter, checks) = (Arc::clone(&self.limiter), Arc::clone(&self.checks));
+        let answers = responses(limiter, checks, Arc::clone(&peer), requests).map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
-        Ok(Response::new(Box::pin(answers.chain(last))))
+        let answers = handover::announce(Box::pin(answers.chain(last)), &peer);
+        Ok(Response::new(Box::pin(answers)))
     }
 }

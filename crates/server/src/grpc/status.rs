@@ -42,6 +42,54 @@ pub(crate) fn too_late() -> Status {
     Status::deadline_exceeded("the check's timeout has passed")
 }
 
+/// The caller is bound to other servers.
+pub(crate) fn not_your_server(server: &ServerId) -> Status {
+    forbidden(
+        "SERVER_NOT_GRANTED",
+        format!("server {server} is none of those that `callers` grants this caller"),
+    )
+}
+
+/// Callers are listed, and this one not as an administrator.
+pub(crate) fn no_administrator() -> Status {
+    forbidden(
+        "NOT_AN_ADMINISTRATOR",
+        "AdminService is for callers that are listed with `admin: true` in `callers`",
+    )
+}
+
+/// Nobody knows who the caller is.
+pub(crate) fn unknown_administrator() -> Status {
+    forbidden(
+        "NOT_AN_ADMINISTRATOR",
+        "AdminService is off for callers without a certificate on an address that is not \
+         loopback: set grpcTls.clientCa (--grpc-tls-client-ca), or insecureAdmin \
+         (--insecure-admin) to open it to everybody",
+    )
+}
+
+fn forbidden(reason: &str, message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::PermissionDenied, message, details)
+}
+
+/// A call that came by no connection; the wiring is wrong.
+pub(crate) fn no_connection() -> Status {
+    Status::internal("the call belongs to no connection")
+}
+
+/// More calls are in flight than the limiter takes.
+pub(crate) fn too_many_calls(max: usize) -> Status {
+    let details = ErrorDetails::with_error_info("TOO_MANY_CALLS", DOMAIN, HashMap::new());
+    let message = format!("{max} calls are in flight, the most that this limiter takes");
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// The caller's time is up, or it never sent its request.
+pub(crate) fn unanswered() -> Status {
+    Status::deadline_exceeded("no answer within the call's time")
+}
+
 /// There is no policy for `server`.
 pub(crate) fn no_policy(server: &ServerId) -> Status {
     Status::not_found(format!("no policy for server {server}"))

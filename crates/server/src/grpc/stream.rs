@@ -16,7 +16,7 @@ use toolgate_proto::pb::{
 };
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
-use super::{in_flight::InFlight, status};
+use super::{Peer, check_bound::CheckBound, status};
 use crate::outage::ReplicaLimiter;
 
 /// The most groups of one stream that are decided at a time. While there are so many, the stream is
@@ -27,13 +27,14 @@ const MAX_GROUPS_IN_FLIGHT: usize = 32;
 /// stream.
 pub(super) fn responses(
     limiter: Arc<ReplicaLimiter>,
-    in_flight: Arc<InFlight>,
+    bound: Arc<CheckBound>,
+    peer: Arc<Peer>,
     requests: impl Stream<Item = CheckStreamRequest>,
 ) -> impl Stream<Item = CheckStreamResponse> {
     requests
         .ready_chunks(MAX_CHECKS_OF_BATCH)
-        .flat_map(|arrived| stream::iter(groups(arrived)))
-        .map(move |group| group.decide(Arc::clone(&limiter), Arc::clone(&in_flight)))
+        .flat_map(move |arrived| stream::iter(groups(arrived, &peer)))
+        .map(move |group| group.decide(Arc::clone(&limiter), Arc::clone(&bound)))
         .buffer_unordered(MAX_GROUPS_IN_FLIGHT)
         .flat_map(stream::iter)
 }
@@ -44,7 +45,7 @@ struct Group {
     terms: Terms,
     ids: Vec<u64>,
     checks: Vec<Check>,
-    /// To requests that came with them and are none.
+    /// To requests among them that are no checks of this caller.
     refusals: Vec<CheckStreamResponse>,
 }
 
@@ -58,29 +59,20 @@ struct Terms {
 
 /// `requests` in their order, in as few groups as their terms allow: one, if one client has sent
 /// them.
-fn groups(requests: Vec<CheckStreamRequest>) -> Vec<Group> {
+fn groups(requests: Vec<CheckStreamRequest>, peer: &Peer) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::with_capacity(1);
     let mut room = requests.len();
     for request in requests {
         let id = request.id;
-        let omit_buckets = request.omit_buckets_if_allowed;
-        let (terms, check) = match request.into_check() {
-            Ok((check, patience)) => (
-                Some(Terms {
-                    patience,
-                    omit_buckets,
-                }),
-                Ok(check),
-            ),
-            Err(invalid) => (None, Err(status::invalid(invalid))),
-        };
+        let read = read(request, peer);
+        let terms = read.as_ref().ok().map(|(terms, _)| *terms);
         let fits = |group: &&mut Group| terms.is_none_or(|terms| terms == group.terms);
         let group = match groups.last_mut().filter(fits) {
             Some(group) => group,
             None => groups.push_mut(Group::new(terms.unwrap_or_default(), room)),
         };
-        match check {
-            Ok(check) => {
+        match read {
+            Ok((_, check)) => {
                 group.ids.push(id);
                 group.checks.push(check);
             }
@@ -89,6 +81,18 @@ fn groups(requests: Vec<CheckStreamRequest>) -> Vec<Group> {
         room -= 1;
     }
     groups
+}
+
+/// The check of `request`, if it is one that `peer` may ask for.
+fn read(request: CheckStreamRequest, peer: &Peer) -> Result<(Terms, Check), Status> {
+    let omit_buckets = request.omit_buckets_if_allowed;
+    let (check, patience) = request.into_check().map_err(status::invalid)?;
+    peer.caller.may_check(&check.server)?;
+    let terms = Terms {
+        patience,
+        omit_buckets,
+    };
+    Ok((terms, check))
 }
 
 impl Group {
@@ -104,7 +108,7 @@ impl Group {
     async fn decide(
         self,
         limiter: Arc<ReplicaLimiter>,
-        in_flight: Arc<InFlight>,
+        bound: Arc<CheckBound>,
     ) -> Vec<CheckStreamResponse> {
         let Self {
             terms,
@@ -113,8 +117,8 @@ impl Group {
             refusals: mut responses,
         } = self;
         let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
-        let Some(_admitted) = in_flight.admit(checks.len()) else {
-            responses.extend(every(in_flight.too_many()));
+        let Some(_admitted) = bound.admit(checks.len()) else {
+            responses.extend(every(bound.too_many()));
             return responses;
         };
         let decided = limiter.check_all(&checks, terms.omit_buckets);
@@ -146,5 +150,6 @@ fn response(id: u64, outcome: Result<CheckResponse, Status>) -> CheckStreamRespo
     CheckStreamResponse {
         id,
         result: Some(result),
+        leaving: false,
     }
 }

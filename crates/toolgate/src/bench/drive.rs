@@ -97,6 +97,8 @@ impl Drive<'_> {
     async fn read(&self, mut answers: Streaming<Answer>) -> Code {
         loop {
             match answers.message().await {
+                // Nothing more goes out on this stream; it ends when all is answered.
+                Ok(Some(notice)) if notice.slot == Answer::NOTICE => drop(self.lane.departures()),
                 Ok(Some(answer)) => self.answered(answer),
                 // It ended in good order, and yet too early for them.
                 Ok(None) => return Code::Aborted,

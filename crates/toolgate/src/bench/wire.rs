@@ -68,6 +68,11 @@ pub(crate) struct Answer {
     pub(crate) outcome: Result<Verdict, Code>,
 }
 
+impl Answer {
+    /// The slot of what answers no check, but says that the stream will end soon.
+    pub(crate) const NOTICE: u64 = u64::MAX;
+}
+
 /// A decision, and the quotas behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -212,6 +217,7 @@ fn streamed(mut message: &[u8]) -> Result<Answer, Unreadable> {
     while let Some(field) = next(&mut message)? {
         match field {
             Field::Number(1, id) => answer.slot = id,
+            Field::Number(4, 1..) => answer.slot = Answer::NOTICE,
             Field::Bytes(2, response) => answer.outcome = outcome(response)?,
             Field::Bytes(3, mut status) => {
                 let mut code = Code::Ok as u64;

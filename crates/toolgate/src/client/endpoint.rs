@@ -5,13 +5,13 @@ use std::{fmt, str::FromStr};
 use tokio::time::timeout;
 use tonic::{
     Status,
-    transport::{self, Channel, Uri},
+    transport::{self, Channel, ClientTlsConfig, Uri},
 };
 use toolgate_limit::GoDuration;
 
 use super::error::{CallError, Cause};
 
-/// `http://host:port` or `unix:///path`, as given.
+/// `http://host:port`, `https://host:port` or `unix:///path`, as given.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     text: String,
@@ -20,10 +20,22 @@ pub(crate) struct Endpoint {
 
 /// Why a text is no [`Endpoint`].
 #[derive(Debug, thiserror::Error)]
-#[error("an endpoint is http://host:port or unix:///path")]
+#[error("an endpoint is http://host:port, https://host:port or unix:///path")]
 pub(crate) struct EndpointError;
 
 impl Endpoint {
+    pub(super) fn is_https(&self) -> bool {
+        self.endpoint.uri().scheme_str() == Some("https")
+    }
+
+    /// The same over TLS.
+    pub(super) fn over(&self, tls: ClientTlsConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            text: self.text.clone(),
+            endpoint: self.endpoint.clone().tls_config(tls)?,
+        })
+    }
+
     /// Connects when first used. Must run on a tokio runtime.
     pub(super) fn channel(&self) -> Channel {
         self.endpoint.connect_lazy()
@@ -67,7 +79,7 @@ fn is_socket(text: &str) -> bool {
 
 fn is_host_and_port(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
-        uri.scheme_str() == Some("http")
+        matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.port().is_some()
             && uri.path_and_query().is_none_or(|path| path == "/")
@@ -91,6 +103,7 @@ mod tests {
             "http://127.0.0.1:7070/",
             "http://[::1]:7070",
             "http://toolgate.default.svc:7070",
+            "https://toolgate.default.svc:7070",
             "unix:///run/toolgate/grpc.sock",
         ] {
             let endpoint: Endpoint = text.parse().expect(text);
@@ -103,7 +116,8 @@ mod tests {
             "http://localhost",
             "http://:7070",
             "http://localhost:7070/v1",
-            "https://localhost:7070",
+            "https://localhost",
+            "ftp://localhost:7070",
             "unix://run/toolgate.sock",
             "unix:toolgate.sock",
             "unix:///a\0b",

@@ -8,7 +8,7 @@ use toolgate_limit::GoDuration;
 use super::Outcome;
 use crate::{
     bench::{self, Load, Mode, Spread},
-    client::{Endpoint, positive_duration},
+    client::{Endpoint, TlsArgs, positive_duration},
     output::{Format, OutputArgs, Stdout},
 };
 
@@ -33,7 +33,7 @@ const LONGEST_RUN: Duration = Duration::from_hours(24);
 #[command(after_help = ABOUT)]
 pub(crate) struct Bench {
     #[arg(
-        help = "The limiter, as http://host:port or unix:///path; several: connections go to each in turn",
+        help = "The limiter, as http://host:port, https://host:port or unix:///path; several: connections go to each in turn",
         long = "endpoint",
         value_name = "URL",
         env = "TOOLGATE_ENDPOINT",
@@ -41,6 +41,8 @@ pub(crate) struct Bench {
         default_value = "http://127.0.0.1:7070"
     )]
     endpoints: Vec<Endpoint>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// The server that is called, as namespace/name
     #[arg(long, value_name = "SERVER", default_value = "default/research")]
     server: String,
@@ -101,7 +103,7 @@ impl Bench {
     /// The load has runtimes of its own, on other threads.
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
         let format = self.output.format;
-        let report = bench::run(self.load()).await?;
+        let report = bench::run(self.load()?).await?;
         Stdout::new().print(&match format {
             Format::Table => report.to_text(),
             Format::Json => report.to_json()?,
@@ -113,10 +115,11 @@ impl Bench {
         })
     }
 
-    fn load(self) -> Load {
+    fn load(self) -> anyhow::Result<Load> {
         let in_flight = if self.rate.is_some() { 1_024 } else { 64 };
-        Load {
-            endpoints: self.endpoints,
+        let endpoints = self.endpoints.iter().map(|endpoint| self.tls.of(endpoint));
+        Ok(Load {
+            endpoints: endpoints.collect::<Result<_, _>>()?,
             server: self.server,
             users: self.users,
             user_prefix: self.user_prefix,
@@ -134,6 +137,6 @@ impl Bench {
             duration: self.duration.0.min(LONGEST_RUN),
             timeout: self.timeout,
             threads: self.threads,
-        }
+        })
     }
 }

@@ -28,7 +28,7 @@ impl Buckets {
             identity: self.of.identity(),
             server: self.of.server,
         };
-        let buckets = self.client.client().list_buckets(request).await?;
+        let buckets = self.client.client()?.list_buckets(request).await?;
         let mut stdout = Stdout::new();
         stdout.print(&match self.output.format {
             Format::Table => table::buckets(&buckets.buckets, stdout.palette()),

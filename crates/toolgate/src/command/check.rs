@@ -27,7 +27,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
-        let client = self.client.client();
+        let client = self.client.client()?;
         let mut stdout = Stdout::new();
         let mut answers = Vec::new();
         let all_asked = self.ask(&client, &mut stdout, &mut answers).await;

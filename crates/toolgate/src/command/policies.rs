@@ -25,7 +25,7 @@ pub(crate) struct Policies {
 
 impl Policies {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
-        let client = self.client.client();
+        let client = self.client.client()?;
         let mut stdout = Stdout::new();
         match (self.server, self.output.format) {
             (None, Format::Table) => {

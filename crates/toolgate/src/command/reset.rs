@@ -31,7 +31,7 @@ impl Reset {
             operation: self.operation.of_reset(),
             server: self.of.server,
         };
-        let reset = self.client.client().reset_buckets(request).await?;
+        let reset = self.client.client()?.reset_buckets(request).await?;
         Stdout::new().print(&match self.output.format {
             Format::Table => table::reset(reset),
             Format::Json => json::reset(reset)?,

@@ -97,12 +97,19 @@ fn greeting(server: &Server, config: &Config) -> String {
         StoreConfig::Memory { .. } => "memory, of this process alone",
         StoreConfig::Redis(_) => "Redis, shared by all replicas",
     };
+    let security = match &config.grpc_tls {
+        None => "",
+        Some(tls) if tls.client_ca.is_none() => "  (TLS)",
+        Some(_) => "  (TLS, callers show certificates)",
+    };
+    // Over TLS it would need files that only its user knows.
     let to_try = policies
         .first()
+        .filter(|_| config.grpc_tls.is_none())
         .map_or_else(String::new, |policy| command_to_try(policy, grpc));
     format!(
         "toolgate {version} is serving\n\
-         \x20 gRPC      {grpc}\n\
+         \x20 gRPC      {grpc}{security}\n\
          \x20 HTTP      {http}  (/livez, /readyz)\n\
          \x20 policies  {count}\n\
          \x20 store     {store}\n\

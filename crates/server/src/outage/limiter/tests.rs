@@ -14,13 +14,18 @@ use super::*;
 #[derive(Debug)]
 struct Failing {
     error: Mutex<Option<StoreError>>,
+    /// Checks that it decides before it fails.
+    spared: AtomicUsize,
     asked: AtomicUsize,
     buckets: MemoryStore,
 }
 
 impl Failing {
     fn outcome(&self) -> Result<(), StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        let before = self.asked.fetch_add(1, Ordering::SeqCst);
+        if before < self.spared.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let error = self.error.lock().expect("not poisoned");
         error.clone().map_or(Ok(()), Err)
     }
@@ -33,10 +38,14 @@ impl Failing {
 #[tonic::async_trait]
 impl BucketStore for Failing {
     async fn take(&self, plans: Vec<Plan>) -> Vec<Result<Answer, StoreError>> {
-        match self.outcome() {
-            Ok(()) => self.buckets.take(plans).await,
-            Err(error) => plans.iter().map(|_| Err(error.clone())).collect(),
+        let mut answers = Vec::new();
+        for plan in plans {
+            answers.push(match self.outcome() {
+                Ok(()) => self.buckets.take(vec![plan]).await.remove(0),
+                Err(error) => Err(error),
+            });
         }
+        answers
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
@@ -80,6 +89,7 @@ fn replica(capacity: u32, local: bool) -> Replica {
     let policies: Arc<dyn Policies> = Arc::new(Fixed(Arc::new(Snapshot::new(1, [policy]))));
     let store = Arc::new(Failing {
         error: Mutex::default(),
+        spared: AtomicUsize::new(0),
         asked: AtomicUsize::new(0),
         buckets: MemoryStore::new(100),
     });
@@ -139,6 +149,26 @@ async fn without_the_store_a_replica_enforces_the_limit_alone_and_asks_once() {
     replica.breaker.close();
     assert_eq!(replica.ask().await, (true, false), "the store's own bucket");
     assert_eq!(replica.ask().await, (false, false));
+}
+
+#[tokio::test]
+async fn of_checks_that_came_together_those_that_the_store_failed_on_are_decided_alone() {
+    let replica = replica(2, true);
+    replica.store.fail(Some(timeout()));
+    replica.store.spared.store(1, Ordering::SeqCst);
+    let checks = ["alice", "bob", "bob", "bob"].map(check);
+    let answers = replica.limiter.check_all(&checks, true).await;
+    let told = answers.into_iter().map(|answer| {
+        let answer = answer.expect("decided");
+        (
+            answer.decision.is_allowed(),
+            answer.degraded,
+            answer.buckets.len(),
+        )
+    });
+    let alice = (true, false, 0);
+    let (bob, refused) = ((true, true, 0), (false, true, 1));
+    assert_eq!(told.collect::<Vec<_>>(), [alice, bob, bob, refused]);
 }
 
 #[tokio::test]

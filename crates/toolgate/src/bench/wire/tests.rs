@@ -176,7 +176,11 @@ fn an_answer_that_says_neither_is_no_decision() {
 fn an_answer_on_a_stream_is_a_verdict_or_a_code() {
     use pb::check_stream_response::Result as Outcome;
     let read = |result| {
-        let message = pb::CheckStreamResponse { id: 77, result };
+        let message = pb::CheckStreamResponse {
+            id: 77,
+            result,
+            leaving: false,
+        };
         let answer = streamed(&message.encode_to_vec()).expect("an answer");
         assert_eq!(answer.slot, 77);
         answer.outcome
@@ -196,10 +200,21 @@ fn an_answer_on_a_stream_is_a_verdict_or_a_code() {
 }
 
 #[test]
+fn a_notice_answers_no_check() {
+    let notice = pb::CheckStreamResponse {
+        leaving: true,
+        ..pb::CheckStreamResponse::default()
+    };
+    let read = streamed(&notice.encode_to_vec()).expect("a message");
+    assert_eq!(read.slot, Answer::NOTICE);
+}
+
+#[test]
 fn an_answer_that_is_cut_short_is_an_error_at_every_length() {
     let whole = pb::CheckStreamResponse {
         id: 7,
         result: Some(pb::check_stream_response::Result::Response(response())),
+        leaving: false,
     }
     .encode_to_vec();
     for length in 3..whole.len() {

@@ -7,18 +7,18 @@ use tonic::Status;
 /// Counts the checks of this replica that are being decided, and refuses what is above the bound at
 /// once: a caller that fails open is better served so than by waiting.
 #[derive(Debug)]
-pub(crate) struct InFlight {
+pub(crate) struct CheckBound {
     max: usize,
     count: AtomicUsize,
 }
 
 /// Checks that are being decided, until dropped.
 pub(super) struct Admitted<'a> {
-    to: &'a InFlight,
+    to: &'a CheckBound,
     count: usize,
 }
 
-impl InFlight {
+impl CheckBound {
     /// At most `max` at a time.
     pub(crate) const fn new(max: usize) -> Self {
         Self {
@@ -56,14 +56,14 @@ mod tests {
 
     #[test]
     fn no_more_than_the_bound_are_admitted_and_each_makes_room_when_it_is_done() {
-        let in_flight = InFlight::new(10);
-        let six = in_flight.admit(6);
+        let bound = CheckBound::new(10);
+        let six = bound.admit(6);
         assert!(six.is_some());
-        assert!(in_flight.admit(5).is_none());
-        let four = in_flight.admit(4);
+        assert!(bound.admit(5).is_none());
+        let four = bound.admit(4);
         assert!(four.is_some());
-        assert!(in_flight.admit(1).is_none());
+        assert!(bound.admit(1).is_none());
         drop(six);
-        assert!(in_flight.admit(6).is_some());
+        assert!(bound.admit(6).is_some());
     }
 }

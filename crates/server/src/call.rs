@@ -1,0 +1,224 @@
+//! One call on a connection, on its way to its gRPC service.
+//!
+//! Here a call gets its bounds: in number over all connections, and in time until its answer begins,
+//! so that one whose request never comes is not waited for.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, future::Either};
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::{Bytes, Incoming};
+use tokio::time::timeout;
+use tonic::{Status, body::Body, service::Routes};
+use tower_service::Service as _;
+
+use crate::grpc::{InFlight, Peer, too_many_calls, unanswered};
+
+/// The longest time until an answer begins. What a stream answers later has no such bound.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The most calls in flight, of all connections. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct CallBound {
+    in_flight: Arc<AtomicUsize>,
+    max: usize,
+}
+
+/// A call that counts against the bound.
+#[derive(Debug)]
+struct Admitted(Arc<AtomicUsize>);
+
+impl CallBound {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            in_flight: Arc::default(),
+            max,
+        }
+    }
+
+    fn admit(&self) -> Option<Admitted> {
+        // One that is not admitted gives back what it has counted.
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(Arc::clone(&self.in_flight));
+        (before < self.max).then_some(admitted)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    pub(crate) routes: Routes,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) bound: CallBound,
+}
+
+type Answer = Response<Answering>;
+
+impl hyper::service::Service<Request<Incoming>> for Calls {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<
+        Ready<Result<Answer, Infallible>>,
+        Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>,
+    >;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let Some(admitted) = self.bound.admit() else {
+            let refused = refusal(&too_many_calls(self.bound.max));
+            return Either::Left(ready(Ok(refused.map(Answering::without_call))));
+        };
+        let in_flight = (self.peer.begin_call(), admitted);
+        let patience = patience(request.headers());
+        request.extensions_mut().insert(Arc::clone(&self.peer));
+        let answer = self.routes.clone().call(request);
+        Either::Right(
+            async move {
+                let answer = match timeout(patience, answer).await {
+                    Ok(Ok(answer)) => answer,
+                    Err(_) => refusal(&unanswered()),
+                };
+                Ok(answer.map(|body| Answering {
+                    body,
+                    _in_flight: Some(in_flight),
+                }))
+            }
+            .boxed(),
+        )
+    }
+}
+
+fn refusal(status: &Status) -> Response<Body> {
+    status.clone().into_http()
+}
+
+/// The body of an answer. While it lasts, its call is in flight.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    body: Body,
+    _in_flight: Option<(InFlight, Admitted)>,
+}
+
+impl Answering {
+    const fn without_call(body: Body) -> Self {
+        Self {
+            body,
+            _in_flight: None,
+        }
+    }
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long the caller waits for its answer to begin, as far as it says so, and no longer than
+/// [`LONGEST`].
+fn patience(headers: &HeaderMap) -> Duration {
+    let told = headers.get("grpc-timeout");
+    let told = told.and_then(|told| grpc_timeout(told.to_str().ok()?));
+    told.unwrap_or(LONGEST).min(LONGEST)
+}
+
+/// A duration as gRPC writes it over HTTP/2: at most eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let unit = text.len().checked_sub(1)?;
+    let (digits, unit) = text.split_at_checked(unit)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_hours(value),
+        "M" => Duration::from_mins(value),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_admitted_as_may_be_in_flight() {
+        let bound = CallBound::new(2);
+        let first = bound.admit();
+        let _second = bound.clone().admit().expect("there is room");
+        assert!(bound.admit().is_none() && bound.admit().is_none());
+        drop(first);
+        let _third = bound.admit().expect("there is room again");
+        assert!(bound.admit().is_none());
+    }
+
+    #[test]
+    fn a_timeout_reads_as_grpc_writes_it() {
+        for (text, timeout) in [
+            ("1H", Some(Duration::from_hours(1))),
+            ("2M", Some(Duration::from_mins(2))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("50m", Some(Duration::from_millis(50))),
+            ("99999999u", Some(Duration::from_micros(99_999_999))),
+            ("0n", Some(Duration::ZERO)),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("+5S", None),
+            ("123456789S", None),
+            ("5 S", None),
+            ("5s", None),
+            ("5é", None),
+        ] {
+            assert_eq!(grpc_timeout(text), timeout, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_the_bound() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(patience(&headers), LONGEST);
+        for (told, waited) in [
+            ("1H", LONGEST),
+            ("x", LONGEST),
+            ("50m", Duration::from_millis(50)),
+        ] {
+            headers.insert("grpc-timeout", told.parse().expect("a value"));
+            assert_eq!(patience(&headers), waited);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Bounds on connections.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use toolgate_limit::GoDuration;
+
+use super::{ConfigError, duration, from_text};
+
+/// Bounds on connections to the gRPC API, as one source gives them.
+#[derive(Args, Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConnectionSettings {
+    /// The most connections to the gRPC API; more are closed at once [default: 4096]
+    #[arg(
+        id = "connections_max",
+        long = "connections-max",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX"
+    )]
+    pub max: Option<usize>,
+
+    /// The most calls and streams at a time on one connection [default: 1024]
+    #[arg(
+        id = "connections_max_streams",
+        long = "connections-max-streams",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX_STREAMS"
+    )]
+    pub max_streams: Option<u32>,
+
+    /// The most calls and streams at a time on all connections; more are answered
+    /// `RESOURCE_EXHAUSTED` [default: 16384]
+    #[arg(
+        id = "connections_max_calls",
+        long = "connections-max-calls",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX_CALLS"
+    )]
+    pub max_calls: Option<usize>,
+
+    /// After this time, give or take a tenth, callers are asked to connect anew, so that load
+    /// spreads over replicas that came later; 0s for never [default: 5m]
+    #[arg(
+        id = "connections_max_age",
+        long = "connections-max-age",
+        value_name = "DURATION",
+        env = "TOOLGATE_CONNECTIONS_MAX_AGE"
+    )]
+    #[serde(deserialize_with = "from_text")]
+    pub max_age: Option<GoDuration>,
+
+    /// How long calls and streams on such a connection have yet to end [default: 30s]
+    #[arg(
+        id = "connections_max_age_grace",
+        long = "connections-max-age-grace",
+        value_name = "DURATION",
+        env = "TOOLGATE_CONNECTIONS_MAX_AGE_GRACE"
+    )]
+    #[serde(deserialize_with = "from_text")]
+    pub max_age_grace: Option<GoDuration>,
+
+    /// How long a new connection has for its TLS handshake and HTTP/2 preface [default: 5s]
+    #[arg(
+        id = "connections_handshake_timeout",
+        long = "connections-handshake-timeout",
+        value_name = "DURATION",
+        env = "TOOLGATE_CONNECTIONS_HANDSHAKE_TIMEOUT"
+    )]
+    #[serde(deserialize_with = "from_text")]
+    pub handshake_timeout: Option<GoDuration>,
+}
+
+/// Bounds on connections to the gRPC API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionBounds {
+    /// The most connections.
+    pub max: usize,
+    /// The most calls and streams at a time on one of them.
+    pub max_streams: u32,
+    /// The most calls and streams at a time on all of them.
+    pub max_calls: usize,
+    /// When callers are asked to connect anew, give or take a tenth. None: never.
+    pub max_age: Option<Duration>,
+    /// How long calls and streams have from then on.
+    pub max_age_grace: Duration,
+    /// How long TLS handshake and HTTP/2 preface may take together.
+    pub handshake_timeout: Duration,
+}
+
+impl ConnectionSettings {
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            max: self.max.or(below.max),
+            max_streams: self.max_streams.or(below.max_streams),
+            max_calls: self.max_calls.or(below.max_calls),
+            max_age: self.max_age.or(below.max_age),
+            max_age_grace: self.max_age_grace.or(below.max_age_grace),
+            handshake_timeout: self.handshake_timeout.or(below.handshake_timeout),
+        }
+    }
+
+    pub(super) fn into_bounds(self) -> Result<ConnectionBounds, ConfigError> {
+        let seconds = Duration::from_secs;
+        let max_age = self.max_age.map_or(seconds(300), |GoDuration(age)| age);
+        Ok(ConnectionBounds {
+            max: some("connections.max", self.max, 4_096)?,
+            max_streams: some("connections.maxStreams", self.max_streams, 1_024)?,
+            max_calls: some("connections.maxCalls", self.max_calls, 16_384)?,
+            max_age: Some(max_age).filter(|age| !age.is_zero()),
+            max_age_grace: duration("connections.maxAgeGrace", self.max_age_grace, seconds(30))?,
+            handshake_timeout: duration(
+                "connections.handshakeTimeout",
+                self.handshake_timeout,
+                seconds(5),
+            )?,
+        })
+    }
+}
+
+/// A bound of zero would shut everybody out.
+fn some<T: From<u8> + PartialEq>(
+    name: &'static str,
+    given: Option<T>,
+    default: T,
+) -> Result<T, ConfigError> {
+    match given {
+        Some(given) if given == T::from(0) => Err(ConfigError::ZeroCount(name)),
+        given => Ok(given.unwrap_or(default)),
+    }
+}

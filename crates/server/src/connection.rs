@@ -1,0 +1,202 @@
+//! One connection, from its handshake to its end.
+//!
+//! ```text
+//! accepted -> TLS handshake -> HTTP/2 preface -> calls     one deadline up to here
+//!          -> told to leave: GOAWAY, and a notice on streams   old, or the limiter stops
+//!          -> cut: streams take nothing more and end
+//!          -> closed
+//! ```
+//!
+//! tonic's own server would do without the deadline, wait for the preface even while it drains, and
+//! end a connection that is too old either without a word or never.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::{
+    ConnectionBounds,
+    call::{CallBound, Calls},
+    grpc::{CallerRules, Peer},
+    preface::Preface,
+    socket::{Loose, Stream, on_this_runtime},
+    tls::Tls,
+};
+
+/// The most bytes of headers of a call, as HTTP/2 counts them. Tokens and trace context fit.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// The most bytes that wait to be read: of one stream, and of a connection.
+const WINDOWS: (u32, u32) = (256 * 1024, 512 * 1024);
+
+/// A caller that has gone without a word is noticed after both.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// How long a connection without a call may take to agree to its end when the limiter stops.
+const AGREEMENT: Duration = Duration::from_secs(1);
+
+/// What all connections have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) bounds: ConnectionBounds,
+    /// None: plaintext.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) callers: Arc<CallerRules>,
+    pub(crate) calls: CallBound,
+    /// The limiter stops.
+    pub(crate) closing: CancellationToken,
+    /// How long callers have from then on to take their checks elsewhere.
+    pub(crate) handover: Duration,
+}
+
+/// What serves the connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) routes: Routes,
+    pub(crate) terms: Terms,
+}
+
+impl Connections {
+    /// Serves `accepted` to its end, on the current runtime.
+    pub(crate) async fn serve(&self, accepted: Loose) {
+        let deadline = Instant::now() + self.terms.bounds.handshake_timeout;
+        let stream = match on_this_runtime(accepted) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "a connection was lost"),
+        };
+        let Some(tls) = &self.terms.tls else {
+            return self.converse(stream, None, deadline).await;
+        };
+        let Some(stream) = self.shake_hands(tls, stream, deadline).await else {
+            return;
+        };
+        let certificates = stream.get_ref().1.peer_certificates();
+        let certificate = certificates.and_then(<[_]>::first).cloned();
+        self.converse(stream, certificate.as_ref(), deadline).await;
+    }
+
+    async fn shake_hands(
+        &self,
+        tls: &Tls,
+        stream: Stream,
+        deadline: Instant,
+    ) -> Option<tokio_rustls::server::TlsStream<Stream>> {
+        let handshake = timeout_at(deadline, tls.accept(stream));
+        let handshake = self.terms.closing.run_until_cancelled(handshake);
+        match handshake.await? {
+            Ok(Ok(stream)) => return Some(stream),
+            // Not louder: strangers could fill the log.
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake has failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+        None
+    }
+
+    /// Takes calls until the other side ends the connection, or it is too old, or the limiter stops.
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        certificate: Option<&CertificateDer<'_>>,
+        deadline: Instant,
+    ) {
+        let peer = Peer::new(self.terms.callers.caller(certificate));
+        let calls = Calls {
+            routes: self.routes.clone(),
+            peer: Arc::clone(&peer),
+            bound: self.terms.calls.clone(),
+        };
+        let stream = TokioIo::new(Preface::by(deadline, stream));
+        let mut connection = pin!(self.http2().serve_connection(stream, calls));
+        tokio::select! {
+            ended = &mut connection => return log_end(ended),
+            () = self.time_to_leave() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        peer.leave();
+        tokio::select! {
+            ended = &mut connection => return log_end(ended),
+            () = self.time_to_cut() => {}
+            // It may have none because it never got as far as its preface.
+            () = self.closed_without_calls(&peer) => return,
+        }
+        peer.cut();
+        tokio::select! {
+            ended = &mut connection => log_end(ended),
+            () = self.time_to_close() => {}
+            () = self.closed_without_calls(&peer) => {}
+        }
+    }
+
+    fn http2(&self) -> http2::Builder<TokioExecutor> {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1)
+            .max_concurrent_streams(self.terms.bounds.max_streams)
+            .max_header_list_size(MAX_HEADER_BYTES)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1);
+        http2
+    }
+
+    /// Not the same for all: gateways that came together would come again together.
+    async fn time_to_leave(&self) {
+        let old = async {
+            match self.terms.bounds.max_age {
+                Some(age) => sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.terms.closing.run_until_cancelled(old).await;
+    }
+
+    async fn time_to_cut(&self) {
+        let stopped = async {
+            self.terms.closing.cancelled().await;
+            sleep(self.terms.handover).await;
+        };
+        tokio::select! {
+            () = sleep(self.terms.bounds.max_age_grace / 2) => {}
+            () = stopped => {}
+        }
+    }
+
+    /// While the limiter stops, it is the drain that has a deadline.
+    async fn time_to_close(&self) {
+        let grace = sleep(self.terms.bounds.max_age_grace / 2);
+        if self
+            .terms
+            .closing
+            .run_until_cancelled(grace)
+            .await
+            .is_none()
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn closed_without_calls(&self, peer: &Peer) {
+        self.terms.closing.cancelled().await;
+        loop {
+            sleep(AGREEMENT).await;
+            if !peer.has_calls() {
+                return;
+            }
+        }
+    }
+}
+
+fn log_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection has failed");
+    }
+}

@@ -1,0 +1,13 @@
+//! The limiter is closed to strangers, and none of its bounds is for honest callers to feel.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod abuse;
+mod admin;
+mod age;
+mod authority;
+mod callers;
+mod command;
+mod frames;
+mod stage;
+mod tls;
