@@ -139,8 +139,15 @@ async fn endure_by(down: Down, local: bool) {
         percentile(&mut first, 100),
     );
     let log = stage.limiter.log().expect("a log");
-    let told = log.matches("degraded: the store does not decide").count();
-    assert_eq!(told, usize::from(local), "{down:?}: told once: {log}");
+    let lines = log.lines().filter_map(|line| {
+        let is = |what| line.contains(what).then_some(what);
+        is("degraded: the store").or_else(|| is("recovered: the store"))
+    });
+    let told: Vec<_> = lines.collect();
+    assert_eq!(told.is_empty(), !local, "{down:?}: {log}");
+    // A busy machine may have outages of its own. Each change is told once all the same.
+    let alternates = told.windows(2).all(|two| two[0] != two[1]);
+    assert!(alternates, "{down:?}: {log}");
 }
 
 #[tokio::test]
