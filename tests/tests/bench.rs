@@ -258,7 +258,8 @@ async fn without_buckets_in_answers_and_without_a_policy_it_says_that_nothing_is
 
 #[tokio::test]
 async fn checks_that_the_limiter_refuses_to_decide_are_counted_by_code() {
-    let no_redis = ["--store", "redis+unix:///nowhere/redis.sock"];
+    let nowhere = "redis+unix:///nowhere/redis.sock";
+    let no_redis = ["--store", nowhere, "--outage", "unavailable"];
     let policies = PolicyFile::new(&manifest("server", &format!("global: {AMPLE}")));
     let policies = policies.expect("a policy");
     let limiter = Limiter::start(&policies.path(), no_redis)

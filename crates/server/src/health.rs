@@ -83,8 +83,11 @@ impl Monitor {
                 let now = Instant::now();
                 let was_open = self.stores.breaker().close();
                 let pause = course.succeeded(was_open, now);
-                if course.drops_local(now) {
-                    self.drop_local();
+                if let Some(local) = self.stores.local()
+                    && course.drops_local(local.take_use(), now)
+                {
+                    let groups = local.drop_all();
+                    tracing::info!(groups, "what local buckets have learned is dropped");
                 }
                 self.tell(Readiness::Ready, ServingStatus::Serving).await;
                 pause
@@ -97,17 +100,6 @@ impl Monitor {
                 }
                 pause
             }
-        }
-    }
-
-    fn drop_local(&self) {
-        if let Some(local) = self.stores.local() {
-            let groups = local.group_count();
-            local.clear();
-            tracing::info!(
-                groups,
-                "what local buckets learned in the outage is dropped"
-            );
         }
     }
 

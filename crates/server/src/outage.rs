@@ -23,6 +23,7 @@
 mod breaker;
 mod course;
 mod limiter;
+mod local;
 
 use std::time::Duration;
 
@@ -34,8 +35,9 @@ pub(crate) use breaker::Breaker;
 pub use breaker::StoreState;
 pub(crate) use course::Course;
 pub(crate) use limiter::ReplicaLimiter;
+pub(crate) use local::LocalBuckets;
 
-/// How long a store must decide without a break before what local buckets have learned is dropped.
+/// How long a store must decide everything before what local buckets have learned is dropped.
 /// Outages that follow each other sooner are one outage, with one burst from local buckets.
 pub(crate) const KEPT: Duration = Duration::from_mins(1);
 

@@ -7,7 +7,7 @@ use toolgate_redis::{InvalidUrl, RedisStore};
 
 use crate::{
     Config, OnOutage, StoreConfig,
-    outage::{Breaker, ReplicaLimiter},
+    outage::{Breaker, LocalBuckets, ReplicaLimiter},
 };
 
 /// The configured store, and the replica's own buckets for when it does not decide.
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Stores {
     store: Store,
     breaker: Arc<Breaker>,
-    local: Option<MemoryStore>,
+    local: Option<LocalBuckets>,
     /// One of each worker, beside the first.
     of_workers: Arc<Mutex<Vec<Arc<dyn BucketStore>>>>,
 }
@@ -36,7 +36,7 @@ impl Stores {
             StoreConfig::Redis(redis) => {
                 let store = Store::Redis(Arc::new(RedisStore::open(redis)?));
                 let local = match config.outage {
-                    OnOutage::Local => Some(MemoryStore::new(config.memory_max_users)),
+                    OnOutage::Local => Some(LocalBuckets::new(config.memory_max_users)),
                     OnOutage::Unavailable => None,
                 };
                 (store, local)
@@ -86,7 +86,7 @@ impl Stores {
     }
 
     /// What stands in for the store, if something does.
-    pub(crate) const fn local(&self) -> Option<&MemoryStore> {
+    pub(crate) const fn local(&self) -> Option<&LocalBuckets> {
         self.local.as_ref()
     }
 }

@@ -1,12 +1,12 @@
 //! A limiter that is killed, or cut off, in mid-load: no call fails, none waits longer than it may,
 //! and limits are enforced again when the limiter is back.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
-use toolgate_tests::{Fault, FaultProxy, Limiter, PolicyFile, eventually};
+use toolgate_tests::{Fault, FaultProxy, Limiter, PolicyFile, RedisServer, eventually};
 
 use crate::{
     backend::Backend,
@@ -95,8 +95,8 @@ async fn a_limiter_that_is_cut_off_costs_few_calls_the_deadline_and_the_others_n
     const MOST: u32 = 20;
     let limiter = Limiter::of_spec(SPEC, [""; 0]).await.expect("a limiter");
     let address = limiter.endpoint().strip_prefix("http://").expect("TCP");
-    let proxy =
-        FaultProxy::start(address.parse::<std::net::SocketAddr>().expect("an address")).await;
+    let address: SocketAddr = address.parse().expect("an address");
+    let proxy = FaultProxy::start(address).await;
     let proxy = proxy.expect("a proxy");
     let backend = Backend::start().await;
     let endpoint = format!("http://{}", proxy.address());
@@ -123,4 +123,60 @@ async fn a_limiter_that_is_cut_off_costs_few_calls_the_deadline_and_the_others_n
 
     proxy.inject(Fault::None);
     is_enforced(&caller).await;
+}
+
+/// Two replicas, each with a limiter beside it. What both stand on goes silent; each limiter then
+/// decides alone, and callers see nothing of it but limits that are counted twice.
+#[tokio::test]
+async fn a_redis_behind_a_black_hole_fails_no_call_and_limits_are_enforced_all_the_same() {
+    let spec = "global: {maxTokens: 1000000, refillPeriod: 24h},
+        tools: [{name: a_reverse, global: {maxTokens: 1, refillPeriod: 24h}}]";
+    let redis = RedisServer::start().await.expect("Redis");
+    let proxy = FaultProxy::start(redis.socket()).await.expect("a proxy");
+    let store = format!("redis://{}", proxy.address());
+    let backend = Backend::start().await;
+    let mut sides = Vec::new();
+    for _ in 0..2 {
+        let limiter = Limiter::of_spec(spec, ["--store", &store]).await;
+        let limiter = limiter.expect("a limiter");
+        let replica = replica(&backend, limiter.endpoint(), "1m").await;
+        sides.push((limiter, replica));
+    }
+    let callers: Vec<_> = sides
+        .iter()
+        .map(|(_, replica)| replica.anonymous())
+        .collect();
+    is_enforced(&callers[0]).await;
+    is_enforced(&callers[1]).await;
+
+    let calls: Vec<_> = callers.iter().map(|caller| load(caller, 4)).collect();
+    goes_on(&calls[0], 200).await;
+    goes_on(&calls[1], 200).await;
+    proxy.inject(Fault::BlackHole);
+    for (caller, calls) in callers.iter().zip(&calls) {
+        goes_on(calls, 200).await;
+        is_enforced(caller).await;
+        goes_on(calls, 200).await;
+    }
+    proxy.inject(Fault::None);
+    let mut took = Vec::new();
+    for calls in calls {
+        goes_on(&calls, 200).await;
+        for call in calls.end().await {
+            assert!(call.outcome.is_ok(), "{:?}", call.outcome);
+            took.push(call.took);
+        }
+    }
+    took.sort_unstable();
+    println!(
+        "{} calls, no error; p50 {:?}, p99 {:?}, all within {:?}",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        took[took.len() - 1],
+    );
+    for (limiter, _) in &sides {
+        let log = limiter.log().expect("a log");
+        assert!(log.contains("degraded: the store does not decide"), "{log}");
+    }
 }

@@ -14,10 +14,10 @@ use toolgate_tests::{Limiter, PolicyFile, RedisServer, eventually, of_user};
 use crate::{TWO_A_DAY, health};
 
 #[tokio::test]
-async fn health_follows_the_store_for_each_service() {
+async fn health_follows_the_store_for_each_service_where_the_replica_may_not_decide_alone() {
     let mut redis = RedisServer::start().await.expect("Redis");
     let policies = PolicyFile::of_spec(TWO_A_DAY).expect("a policy");
-    let arguments = ["--store", &redis.url()];
+    let arguments = ["--store", &redis.url(), "--outage", "unavailable"];
     let limiter = Limiter::start(&policies.path(), arguments)
         .await
         .expect("a limiter");

@@ -121,7 +121,8 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_acl() {
     let policies = PolicyFile::of_spec(TWO_A_DAY).expect("a policy");
     let url = format!("rediss://toolgate:p%40ss@localhost:{}", redis.tls_port());
     let start = async |url: &str| {
-        let arguments = ["--store", url, "--store-timeout", "20s"];
+        let mut arguments = vec!["--store", url, "--store-timeout", "20s"];
+        arguments.extend(["--outage", "unavailable"]);
         Limiter::start_with(&policies.path(), arguments, |command| {
             command.env("SSL_CERT_FILE", &certificate);
         })

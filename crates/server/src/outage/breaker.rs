@@ -83,7 +83,8 @@ impl Breaker {
         }
     }
 
-    fn tell(&self, error: &StoreError) {
+    /// Logs a failure that is no outage of the store, unless one was logged of late.
+    pub(crate) fn tell(&self, error: &StoreError) {
         let now = self.clock.now();
         let until = self.quiet_until.load(Ordering::Relaxed);
         let next = (now + QUIET).as_micros();
@@ -92,7 +93,7 @@ impl Breaker {
                 .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if is_first {
-            tracing::warn!(%error, "the store did not decide a check");
+            tracing::warn!(%error, "a check was not decided by the store, nor will some others be");
         }
     }
 

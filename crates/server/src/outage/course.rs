@@ -27,7 +27,8 @@ pub(crate) struct Course {
     /// The longest pause after the next failure.
     retry: Duration,
     closed: Option<Instant>,
-    keeps_local: bool,
+    /// When local buckets were last in use, or just had been, and the store decided.
+    local_used: Option<Instant>,
     random: fastrand::Rng,
 }
 
@@ -37,7 +38,7 @@ impl Course {
             failures: 0,
             retry: RETRY.0,
             closed: None,
-            keeps_local: false,
+            local_used: None,
             random: fastrand::Rng::new(),
         }
     }
@@ -46,7 +47,7 @@ impl Course {
     pub(crate) fn succeeded(&mut self, was_open: bool, now: Instant) -> Duration {
         self.failures = 0;
         if was_open {
-            (self.closed, self.keeps_local) = (Some(now), true);
+            self.closed = Some(now);
         } else if self.is_settled(now) {
             self.retry = RETRY.0;
         }
@@ -73,12 +74,14 @@ impl Course {
         }
     }
 
-    /// Whether local buckets are to be dropped now: once after each outage.
-    pub(crate) fn drops_local(&mut self, now: Instant) -> bool {
-        let is_over = |closed| now.saturating_duration_since(closed) >= KEPT;
-        let drops = self.keeps_local && self.failures == 0 && self.closed.is_some_and(is_over);
-        self.keeps_local &= !drops;
-        drops
+    /// A probe has succeeded, and local buckets were in use since the one before that did, if
+    /// `was_used`. Whether they are to be dropped now.
+    pub(crate) fn drops_local(&mut self, was_used: bool, now: Instant) -> bool {
+        if was_used {
+            self.local_used = Some(now);
+        }
+        let is_over = |used| now.saturating_duration_since(used) >= KEPT;
+        self.local_used.take_if(|used| is_over(*used)).is_some()
     }
 
     fn is_settled(&self, now: Instant) -> bool {
@@ -136,18 +139,15 @@ mod tests {
 
     /// A store that comes and goes must not hand out a fresh local burst each time.
     #[test]
-    fn local_buckets_are_dropped_once_when_no_outage_has_followed_for_long_enough() {
+    fn local_buckets_are_dropped_once_when_they_have_not_been_needed_for_long_enough() {
         let (mut course, start) = (Course::new(), Instant::now());
-        assert!(!course.drops_local(start + KEPT), "there was no outage");
-        course.succeeded(true, start);
-        assert!(!course.drops_local(start + KEPT - MILLI));
+        assert!(!course.drops_local(false, start), "none was used");
+        assert!(!course.drops_local(true, start));
         let again = start + KEPT - MILLI;
-        course.succeeded(true, again);
-        assert!(!course.drops_local(start + KEPT), "another outage");
-        course.failed();
-        assert!(!course.drops_local(again + KEPT), "and maybe the next one");
-        course.succeeded(false, again + KEPT);
-        assert!(course.drops_local(again + KEPT));
-        assert!(!course.drops_local(again + 2 * KEPT), "once");
+        assert!(!course.drops_local(true, again));
+        assert!(!course.drops_local(false, start + KEPT), "another outage");
+        assert!(!course.drops_local(false, again + KEPT - MILLI));
+        assert!(course.drops_local(false, again + KEPT));
+        assert!(!course.drops_local(false, again + 2 * KEPT), "once");
     }
 }

@@ -3,20 +3,26 @@
 use std::sync::Arc;
 
 use toolgate_limit::{
-    Answer, Check, Identity, Limiter, LimiterError, MemoryStore, Operation, Policies, Policy,
+    Answer, BucketStore, Check, Identity, Limiter, LimiterError, Operation, Plan, Policies, Policy,
     ServerId, StoreError, StoreLimiter,
 };
 
-use super::Breaker;
+use super::{Breaker, LocalBuckets};
 
 /// Decides by the store, and without it as [`super::OnOutage`] says.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicaLimiter {
     shared: StoreLimiter,
     breaker: Arc<Breaker>,
-    /// On the replica's own buckets, by the same policies; none if it may not decide alone.
-    local: Option<StoreLimiter>,
+    /// By the same policies, on the replica's own buckets, or on none if it may not decide alone.
+    alone: StoreLimiter,
+    local: Option<LocalBuckets>,
 }
+
+/// In place of the store, for a replica that may not decide alone. What no limit concerns never
+/// comes here.
+#[derive(Debug)]
+struct Undecided(Arc<Breaker>);
 
 impl ReplicaLimiter {
     /// Asks `shared` while `breaker` lets it, and decides on `local` buckets else, if there are any.
@@ -24,15 +30,16 @@ impl ReplicaLimiter {
         shared: StoreLimiter,
         breaker: Arc<Breaker>,
         policies: Arc<dyn Policies>,
-        local: Option<MemoryStore>,
+        local: Option<LocalBuckets>,
     ) -> Self {
-        let local = local.map(|buckets| {
-            // What it decides, it decides without the store.
-            StoreLimiter::new(policies, Arc::new(buckets)).degraded()
-        });
+        let instead: Arc<dyn BucketStore> = match &local {
+            Some(buckets) => Arc::new(buckets.store.clone()),
+            None => Arc::new(Undecided(Arc::clone(&breaker))),
+        };
         Self {
             shared,
             breaker,
+            alone: StoreLimiter::new(policies, instead).degraded(),
             local,
         }
     }
@@ -62,8 +69,8 @@ impl ReplicaLimiter {
     ) -> Result<usize, LimiterError> {
         self.store_decides()?;
         let count = self.shared.reset(policy, user, operation).await?;
-        if let Some(local) = &self.local {
-            local.reset(policy, user, operation).await?;
+        if self.local.is_some() {
+            self.alone.reset(policy, user, operation).await?;
         }
         Ok(count)
     }
@@ -82,62 +89,78 @@ impl ReplicaLimiter {
         omit_buckets: bool,
     ) -> Vec<Result<Answer, StoreError>> {
         let Some(permit) = self.breaker.permit() else {
-            let error = self.breaker.error();
-            return match &self.local {
-                Some(local) => local.check_all(checks, omit_buckets).await,
-                None => checks.iter().map(|_| Err(error.clone())).collect(),
-            };
+            return self.check_alone(checks, omit_buckets).await;
         };
         let mut answers = self.shared.check_all(checks, omit_buckets).await;
-        for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            self.breaker.failed(permit, error);
+        let mut failed = Vec::new();
+        for (place, answer) in answers.iter().enumerate() {
+            if let Err(error) = answer {
+                self.breaker.failed(permit, error);
+                failed.push(place);
+            }
         }
+        if !failed.is_empty() && self.local.is_some() {
+            let checks: Vec<_> = failed.iter().map(|&place| checks[place].clone()).collect();
+            let decided = self.check_alone(&checks, omit_buckets).await;
+            for (place, answer) in failed.into_iter().zip(decided) {
+                answers[place] = answer;
+            }
+        }
+        answers
+    }
+
+    /// Decides `checks` without the store.
+    ///
+    /// A check that has timed out may have been paid there. That is no reason to deny it here, as
+    /// local buckets know nothing of it; and if they lack the tokens, they would without it.
+    async fn check_alone(
+        &self,
+        checks: &[Check],
+        omit_buckets: bool,
+    ) -> Vec<Result<Answer, StoreError>> {
+        let answers = self.alone.check_all(checks, omit_buckets).await;
         if let Some(local) = &self.local {
-            decide_failed(local, checks, omit_buckets, &mut answers).await;
+            local.note_use();
+            if let Some(full) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+                self.breaker.tell(full);
+            }
         }
         answers
     }
 
     async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
-        let failed = match self.breaker.permit() {
-            None => self.breaker.error(),
-            Some(permit) => match self.shared.look(check).await {
+        if let Some(permit) = self.breaker.permit() {
+            match self.shared.look(check).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     self.breaker.failed(permit, &error);
-                    error
+                    if self.local.is_none() {
+                        return Err(error);
+                    }
                 }
-            },
-        };
-        match &self.local {
-            Some(local) => local.look(check).await,
-            None => Err(failed),
+            }
         }
+        self.alone.look(check).await
     }
 }
 
-/// Lets `local` decide those of `checks` on which the store has failed.
-///
-/// A check that has timed out may have been paid there. That is no reason to deny it here, as local
-/// buckets know nothing of it; and if they lack the tokens, they would without it.
-async fn decide_failed(
-    local: &StoreLimiter,
-    checks: &[Check],
-    omit_buckets: bool,
-    answers: &mut [Result<Answer, StoreError>],
-) {
-    let failed: Vec<_> = answers
-        .iter_mut()
-        .zip(checks)
-        .filter(|(answer, _)| answer.is_err())
-        .collect();
-    if failed.is_empty() {
-        return;
+#[tonic::async_trait]
+impl BucketStore for Undecided {
+    async fn take(&self, plans: Vec<Plan>) -> Vec<Result<Answer, StoreError>> {
+        let error = self.0.error();
+        plans.iter().map(|_| Err(error.clone())).collect()
     }
-    let checks: Vec<_> = failed.iter().map(|(_, check)| (*check).clone()).collect();
-    let decided = local.check_all(&checks, omit_buckets).await;
-    for ((answer, _), alone) in failed.into_iter().zip(decided) {
-        *answer = alone;
+
+    async fn peek(&self, _: Plan) -> Result<Answer, StoreError> {
+        Err(self.0.error())
+    }
+
+    async fn reset(&self, _: Plan) -> Result<(), StoreError> {
+        Err(self.0.error())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Err(self.0.error())
     }
 }
 

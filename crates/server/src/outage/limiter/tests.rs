@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use toolgate_limit::{BucketStore, Mode, Plan, Quota, Quotas, Snapshot};
+use toolgate_limit::{BucketStore, MemoryStore, Mode, Plan, Quota, Quotas, Snapshot};
 
 use super::*;
 
@@ -98,7 +98,7 @@ fn replica(capacity: u32, local: bool) -> Replica {
         StoreLimiter::new(Arc::clone(&policies), Arc::clone(&store) as _),
         Arc::clone(&breaker),
         policies,
-        local.then(|| MemoryStore::new(3)),
+        local.then(|| LocalBuckets::new(3)),
     );
     Replica {
         store,
@@ -183,17 +183,20 @@ async fn a_peek_is_decided_alone_too_and_pays_nothing() {
     assert_eq!(replica.asked(), 1);
 }
 
+/// A server without a policy was once refused with the others while the breaker was open.
 #[tokio::test]
-async fn what_no_bucket_was_asked_for_is_not_degraded() {
-    let replica = replica(1, true);
-    replica.store.fail(Some(timeout()));
-    replica.ask().await;
-    let check = Check {
-        server: "test/other".parse().expect("valid"),
-        ..check("alice")
-    };
-    let answer = replica.limiter.check(check).await.expect("decided");
-    assert!(answer.decision.is_allowed() && !answer.degraded);
+async fn what_no_limit_concerns_is_allowed_whatever_becomes_of_the_store() {
+    for local in [true, false] {
+        let replica = replica(1, local);
+        replica.store.fail(Some(timeout()));
+        let _ = replica.limiter.check(check("alice")).await;
+        let check = Check {
+            server: "test/other".parse().expect("valid"),
+            ..check("alice")
+        };
+        let answer = replica.limiter.check(check).await.expect("decided");
+        assert!(answer.decision.is_allowed() && !answer.degraded);
+    }
 }
 
 #[tokio::test]
