@@ -34,12 +34,18 @@ pub enum StoreError {
     /// The store cannot be reached, or refuses work for now.
     #[error("the store is unavailable: {reason}")]
     Unavailable {
+        /// The class of what is wrong: one of a few names, for a metric label.
+        kind: &'static str,
         /// What is wrong, without secrets.
         reason: String,
         /// The error beneath, if there is one.
         #[source]
         source: Option<Arc<dyn Error + Send + Sync>>,
     },
+    /// A part of the store does not decide, for this reason; checks that concern other parts are
+    /// decided.
+    #[error("for a part of the buckets {0}")]
+    Partial(#[source] Box<StoreError>),
     /// The store did not answer in time. The check may have been paid.
     #[error("the store did not answer within {after:?}")]
     Timeout {
@@ -58,4 +64,24 @@ pub enum StoreError {
     /// What lies in the store is not what Toolgate has put there. A reset of the bucket mends it.
     #[error("the store holds what Toolgate cannot read: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// The name of this error's class: one of a few, for a metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { kind, .. } => kind,
+            Self::Partial(error) => error.kind(),
+            Self::Timeout { .. } => "timeout",
+            Self::Full { .. } => "full",
+            Self::Overloaded => "overloaded",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+
+    /// Whether the store as a whole does not decide. Otherwise it does: it has too much to do, or
+    /// one part of it is down, or one value cannot be read.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
+    }
 }

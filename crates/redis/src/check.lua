@@ -34,7 +34,7 @@ local MANY_FIELDS = 16
 local TABLE_FIELD = ''
 local TABLE_VALUE = 'This value is long, so that Redis keeps the hash as a table and finds fields fast.'
 
-local floor, ceil, byte = math.floor, math.ceil, string.byte
+local floor, ceil, byte, find = math.floor, math.ceil, string.byte, string.find
 local pack, unpack_from = struct.pack, struct.unpack
 local call, pcall = redis.call, redis.pcall
 local KEYS, ARGV, unpack = KEYS, ARGV, unpack
@@ -168,6 +168,10 @@ do
           latest = mark
         end
       elseif values.err then
+        -- Nothing is written yet, so what is not the fault of this value fails the batch.
+        if not find(values.err, 'WRONGTYPE', 1, true) then
+          return values
+        end
         before[bucket], tokens[bucket], fractions[bucket] = BROKEN, LOST, 0
       else
         local capacity = capacities[quota]

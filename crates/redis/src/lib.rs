@@ -11,25 +11,41 @@
 //!
 //! ```text
 //! RedisStore::take -> Denials: a bucket known to be empty until later denies here
-//!                  -> Queue: waits while a batch is on its way
-//!                  -> Batch: the checks of one script call
-//!                  -> Link:  the connection, with a deadline -> check.lua, atomic
+//!                  -> Queues:  of a cluster, that of the server's slot
+//!                  -> Queue:   waits while a batch is on its way
+//!                  -> Batch:   the checks of one script call
+//!                  -> Route:   one server, or the node of a cluster that serves the slot
+//!                  -> Link:    the connection, with a deadline -> check.lua, atomic
 //!                  <- Batch: the answers, from the states before and the shared arithmetic
 //! ```
+//!
+//! The link leads to one server, or to the master that sentinels name (`sentinel`). A call that has
+//! no reply is never sent again, as it may have been paid.
 //!
 //! Time is Redis's own (`TIME`), so the clocks of replicas do not matter. Every operation has a
 //! deadline, and the store comes back by itself when Redis does.
 
+mod access;
 mod batch;
+mod call;
+mod cluster;
+mod config;
 mod denials;
 mod error;
 mod key;
 mod link;
+mod place;
 mod queue;
+mod queues;
 mod record;
 mod reply;
+mod route;
 mod script;
+mod sentinel;
 mod store;
 
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;
-pub use store::{InvalidUrl, RedisConfig, RedisStore};
+pub use config::{Login, RedisConfig, SentinelConfig, TlsFiles, TlsIdentity};
+pub use error::ErrorClass;
+pub use place::InvalidUrl;
+pub use store::RedisStore;

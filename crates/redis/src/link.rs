@@ -2,12 +2,11 @@
 //!
 //! Whoever has work takes the connection that is up now, or learns at once that there is none, and
 //! why. Only while the first attempt after start or after a loss is under way is there something
-//! to wait for. Where the connection leads is known here alone; Sentinel and Cluster will change
-//! this room and no other.
+//! to wait for.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
+use redis::{ConnectionAddr, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{SetOnce, watch},
     task::JoinHandle,
@@ -15,7 +14,12 @@ use tokio::{
 };
 use toolgate_limit::StoreError;
 
-use crate::error::{ends_connection, to_store_error, unavailable};
+use crate::{
+    access::Access,
+    call::{Asking, Call},
+    error::{ErrorClass, Failure, Fault, Remedy, is_refusal, remedy, unavailable},
+    sentinel::{Master, Sentinels},
+};
 
 /// Pauses between attempts to connect grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -25,8 +29,27 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// A connection that heals by itself until it is dropped.
 pub(crate) struct Link {
+    /// Where it leads, for people.
+    address: String,
     state: watch::Receiver<State>,
     keeper: JoinHandle<()>,
+}
+
+/// Where a link leads, and how it gets in.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) access: Access,
+    pub(crate) target: Target,
+    /// The most time that one attempt to connect may take.
+    pub(crate) connect_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// One server.
+    Node(ConnectionAddr),
+    /// Whichever server is the master when the connection is made.
+    Master(Arc<Sentinels>),
 }
 
 #[derive(Clone)]
@@ -35,66 +58,75 @@ enum State {
     Connecting,
     Up(Connection),
     /// The last attempt failed, for this reason; the next one follows by itself.
-    Down(Arc<str>),
+    Down(Fault),
 }
 
 #[derive(Clone)]
 struct Connection {
     redis: MultiplexedConnection,
     /// Set, with the reason, when the connection is of no more use.
-    lost: Arc<SetOnce<String>>,
+    lost: Arc<SetOnce<Fault>>,
 }
 
 impl Link {
     /// Begins to connect, in a task on the current runtime.
-    pub(crate) fn open(client: Client, connect_timeout: Duration) -> Self {
+    pub(crate) fn open(destination: Destination) -> Self {
         let (publish, state) = watch::channel(State::Connecting);
+        let address = destination.target.to_string();
         let keeper = Keeper {
-            address: client.get_connection_info().addr().to_string(),
-            client,
-            connect_timeout,
+            destination,
             publish,
         };
         Self {
+            address,
             state,
             keeper: tokio::spawn(keeper.run()),
         }
     }
 
-    /// Runs `work` on the connection until `ends`; `deadline` is what there was for it in all.
-    pub(crate) async fn run<T>(
+    /// The reply to `call`, by `ends`; `deadline` is what there was for it in all.
+    pub(crate) async fn run(
         &self,
+        call: Call<'_>,
+        asking: Asking,
         ends: Instant,
         deadline: Duration,
-        work: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
-    ) -> Result<T, StoreError> {
-        let too_late = |_| StoreError::Timeout { after: deadline };
+    ) -> Result<Value, Failure> {
+        let too_late = || Failure::NoReply(StoreError::Timeout { after: deadline });
         let mut connection = timeout_at(ends, self.connection())
             .await
-            .map_err(too_late)??;
+            .map_err(|_| too_late())?
+            .map_err(Failure::NoReply)?;
         let began = Instant::now();
-        match timeout_at(ends, work(&mut connection.redis)).await {
-            Ok(Ok(done)) => Ok(done),
+        match timeout_at(ends, call.send(&mut connection.redis, asking)).await {
+            Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => {
-                if ends_connection(&error) {
-                    connection.give_up(&error.to_string());
+                let fault = Fault::from(&error).at(&self.address);
+                if remedy(&error) == Remedy::Reconnect {
+                    connection.give_up(fault.clone());
                 }
-                Err(to_store_error(&error))
+                Err(if is_refusal(&error) {
+                    Failure::Refused(error)
+                } else {
+                    Failure::NoReply(fault.into())
+                })
             }
-            Err(elapsed) => {
+            Err(_) => {
                 // A reply that comes after its deadline is nobody's, and it may never come: a new
                 // connection is the one way to know where we stand. Unless there was hardly time.
                 if began.elapsed() >= deadline / 4 {
-                    connection.give_up("no reply within the deadline");
+                    let silent = "no reply within the deadline";
+                    let silent = Fault::new(ErrorClass::ConnectionLost, silent);
+                    connection.give_up(silent.at(&self.address));
                 }
-                Err(too_late(elapsed))
+                Err(too_late())
             }
         }
     }
 
     /// Whether work that is begun now is sent at once.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up(_))
+        matches!(&*self.state.borrow(), State::Up(connection) if connection.lost.get().is_none())
     }
 
     /// The connection that is up, or that is just being made.
@@ -106,18 +138,18 @@ impl Link {
         match known.as_deref() {
             Ok(State::Up(connection)) => match connection.lost.get() {
                 None => Ok(connection.clone()),
-                Some(reason) => Err(unavailable(reason)),
+                Some(fault) => Err(fault.clone().into()),
             },
-            Ok(State::Down(reason)) => Err(unavailable(reason)),
+            Ok(State::Down(fault)) => Err(fault.clone().into()),
             Ok(State::Connecting) | Err(_) => Err(unavailable("the connection is closed")),
         }
     }
 }
 
 impl Connection {
-    fn give_up(&self, reason: &str) {
+    fn give_up(&self, why: Fault) {
         // Whoever gives up first says why.
-        let _ = self.lost.set(reason.to_owned());
+        let _ = self.lost.set(why);
     }
 }
 
@@ -135,70 +167,89 @@ impl fmt::Debug for Link {
 
 /// Connects, waits until the connection is lost, and connects again.
 struct Keeper {
-    client: Client,
-    address: String,
-    connect_timeout: Duration,
+    destination: Destination,
     publish: watch::Sender<State>,
 }
 
 impl Keeper {
     async fn run(self) {
-        let address = &self.address;
         let mut pause = BACKOFF.0;
         let mut outage_was_told = false;
         loop {
-            let (settled, reason) = self.live().await;
+            let (settled, fault) = self.live().await;
+            let (address, kind) = (&self.destination.target, fault.class.as_str());
             if settled {
-                tracing::warn!(address, reason, "lost the connection to Redis");
+                tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
                 (pause, outage_was_told) = (BACKOFF.0, false);
                 self.publish.send_replace(State::Connecting);
                 continue;
             }
             // Once for each outage, not for each attempt.
             if !outage_was_told {
-                tracing::error!(address, reason, "Redis does not decide");
+                tracing::error!(%address, kind, reason = %fault, "Redis does not decide");
                 outage_was_told = true;
             }
-            self.publish.send_replace(State::Down(reason.into()));
+            self.publish.send_replace(State::Down(fault));
             sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
         }
     }
 
     /// One connection from beginning to end: whether it has settled, and why it ended.
-    async fn live(&self) -> (bool, String) {
-        let redis = match self.connect().await {
-            Ok(redis) => redis,
-            Err(reason) => return (false, reason),
+    async fn live(&self) -> (bool, Fault) {
+        let (redis, master) = match self.destination.connect().await {
+            Ok(connected) => connected,
+            Err(fault) => return (false, fault),
         };
         let lost = Arc::new(SetOnce::new());
-        self.publish.send_replace(State::Up(Connection {
+        let connection = Connection {
             redis,
             lost: Arc::clone(&lost),
-        }));
-        if let Ok(reason) = timeout(SETTLED, lost.wait()).await {
-            return (false, reason.clone());
+        };
+        self.publish.send_replace(State::Up(connection.clone()));
+        if let Ok(fault) = timeout(SETTLED, lost.wait()).await {
+            return (false, fault.clone());
         }
-        tracing::info!(address = self.address, "connected to Redis");
-        (true, lost.wait().await.clone())
+        tracing::info!(address = %self.destination.target, "connected to Redis");
+        tokio::select! {
+            fault = lost.wait() => (true, fault.clone()),
+            deposed = self.destination.deposed(master.as_ref()) => {
+                connection.give_up(deposed.clone());
+                (true, deposed)
+            }
+        }
+    }
+}
+
+impl Destination {
+    /// A connection, and the master that it leads to, where sentinels name it.
+    async fn connect(&self) -> Result<(MultiplexedConnection, Option<Master>), Fault> {
+        let (access, deadline) = (&self.access, self.connect_timeout);
+        match &self.target {
+            Target::Node(addr) => Ok((access.connect(addr, deadline).await?, None)),
+            Target::Master(sentinels) => {
+                let (connection, master) = sentinels.connect(access, deadline).await?;
+                Ok((connection, Some(master)))
+            }
+        }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let address = &self.address;
-        // The library's own time limits are off: ours span whole operations, not single commands.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
-        let connect = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config);
-        match timeout(self.connect_timeout, connect).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(format!("Redis at {address}: {error}")),
-            Err(_) => Err(format!(
-                "Redis at {address} took no connection within {:?}",
-                self.connect_timeout
-            )),
+    /// Returns once the sentinels name another master; never where there are none.
+    async fn deposed(&self, master: Option<&Master>) -> Fault {
+        match (&self.target, master) {
+            (Target::Master(sentinels), Some(master)) => {
+                sentinels.deposed(master, self.connect_timeout).await
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(addr) => addr.fmt(f),
+            Self::Master(sentinels) => write!(f, "master {}", sentinels.master),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     batch::{Batch, MAX_CHECKS},
     denials::Denials,
     error::{corrupt, unavailable},
-    link::Link,
+    route::Route,
     script::CheckScript,
 };
 
@@ -98,10 +98,10 @@ impl Drop for Queue {
     }
 }
 
-/// Sends batches over `link`, each check within `deadline`.
+/// Sends batches on `route`, each check within `deadline`.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    pub(crate) link: Arc<Link>,
+    pub(crate) route: Route,
     pub(crate) script: Arc<CheckScript>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) deadline: Duration,
@@ -133,7 +133,7 @@ impl Sender {
                     // While a connection is being made, the one that was begun first must go first.
                     count => {
                         let is_full = waiting.checks >= MAX_CHECKS;
-                        is_full && count < MAX_ON_THEIR_WAY && self.link.is_up()
+                        is_full && count < MAX_ON_THEIR_WAY && self.route.is_up()
                     }
                 };
                 if !next {
@@ -157,10 +157,10 @@ impl Sender {
         shares: Vec<Share>,
         until: Instant,
     ) -> Result<(), StoreError> {
-        let call = async |connection: &mut _| self.script.run(connection, &batch).await;
-        let reply = self.link.run(until, self.deadline, call).await;
+        let (script, deadline) = (&self.script, self.deadline);
+        let answers = self.route.decide(script, &batch, until, deadline).await;
         // A caller that cannot be told has gone, by a deadline of its own.
-        match reply.and_then(|reply| batch.answers(reply)) {
+        match answers {
             Ok(answers) => {
                 let answered = Instant::now();
                 let mut decided = batch.plans().zip(answers);

@@ -2,7 +2,10 @@
 
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use crate::batch::Batch;
+use crate::{
+    batch::Batch,
+    call::{Asking, begin, last},
+};
 
 const TEXT: &str = include_str!("check.lua");
 
@@ -34,6 +37,25 @@ impl CheckScript {
             reply => reply,
         }
     }
+
+    /// As [`CheckScript::run`], on a node that the batch's slot is on its way to.
+    pub(crate) async fn run_asking(
+        &self,
+        connection: &mut MultiplexedConnection,
+        batch: &Batch,
+    ) -> RedisResult<Value> {
+        let by_hash = batch.command("EVALSHA", &self.sha1);
+        match call_asking(connection, by_hash).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                call_asking(connection, batch.command("EVAL", TEXT)).await
+            }
+            reply => reply,
+        }
+    }
+}
+
+async fn call_asking(connection: &mut MultiplexedConnection, command: Cmd) -> RedisResult<Value> {
+    last(begin(Asking::Yes).add_command(command), connection).await
 }
 
 async fn call(connection: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {

@@ -1,105 +1,53 @@
 //! The store.
 
-use std::{fmt, iter, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::{
-    Client, IntoConnectionInfo, Pipeline, RedisError, Value, aio::MultiplexedConnection,
-    io::tcp::TcpSettings, pipe,
-};
-use smallvec::SmallVec;
+use futures::{FutureExt as _, future::select_ok};
+use redis::{Cmd, RedisConnectionInfo, Value, cmd};
 use tokio::time::Instant;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
 
 use crate::{
-    batch::{Batch, MAX_CHECKS, state},
+    access::Access,
+    batch::state,
+    call::Call,
+    cluster::Cluster,
+    config::RedisConfig,
     denials::Denials,
     error::corrupt,
     key::key,
-    link::Link,
-    queue::{Queue, Sender, closed},
+    link::{Destination, Link, Target},
+    place::{InvalidUrl, Place, Topology},
+    queue::closed,
+    queues::{Queues, Shared},
     reply,
+    route::Route,
     script::CheckScript,
+    sentinel::Sentinels,
 };
-
-/// Where Redis is, and how long to wait for it.
-#[derive(Clone)]
-pub struct RedisConfig {
-    /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `redis+unix:///path`.
-    pub url: String,
-    /// The most time that one operation may take, waiting for its batch included: at least three
-    /// round trips, as a check may come just after a batch has left. A check that could not be
-    /// sent within half of it is refused.
-    pub timeout: Duration,
-    /// The most time that one attempt to connect may take.
-    pub connect_timeout: Duration,
-    /// How long a denial is remembered at most, so that it is not asked for again; zero for not at
-    /// all. A reset through another replica is seen no later.
-    pub remember_denials: Duration,
-}
-
-impl RedisConfig {
-    /// Redis at `url`, with a timeout of 40 ms, so that an answer or an error is out before the 50 ms
-    /// are over that gateways wait by default, and of 1 s to connect. Denials are remembered for 1 s.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            timeout: Duration::from_millis(40),
-            connect_timeout: Duration::from_secs(1),
-            remember_denials: Duration::from_secs(1),
-        }
-    }
-}
-
-/// Without the URL, which may hold a password.
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig")
-            .field("timeout", &self.timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("remember_denials", &self.remember_denials)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A URL that leads to no Redis.
-#[derive(Debug, thiserror::Error)]
-#[error("the Redis URL is not valid: {reason}")]
-pub struct InvalidUrl {
-    /// What is wrong with it, without its secrets.
-    reason: String,
-}
 
 /// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
 #[derive(Debug)]
 pub struct RedisStore {
-    client: Client,
-    connect_timeout: Duration,
-    timeout: Duration,
+    config: Arc<RedisConfig>,
+    place: Arc<Place>,
     denials: Arc<Denials>,
-    link: Arc<Link>,
     script: Arc<CheckScript>,
-    queue: Queue,
+    queues: Queues,
 }
 
 impl RedisStore {
     /// A store that begins to connect, in tasks on the current runtime, and goes on trying as long
-    /// as it lives. It is an error only if the URL is none.
+    /// as it lives. It is an error only if the URL is none; files are read when they are needed.
     pub fn open(config: &RedisConfig) -> Result<Self, InvalidUrl> {
-        let invalid = |error: RedisError| InvalidUrl {
-            reason: error.to_string(),
-        };
-        let info = config.url.as_str().into_connection_info();
+        let place = Place::try_from(config.url.as_str())?;
         // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = info.map_err(invalid)?.set_tcp_settings(tcp);
-        let denials = Arc::new(Denials::new(config.remember_denials));
         Ok(Self::connect(
-            Client::open(info).map_err(invalid)?,
-            config.connect_timeout,
-            config.timeout,
-            denials,
+            Arc::new(config.clone()),
+            Arc::new(place),
+            Arc::new(Denials::new(config.remember_denials)),
         ))
     }
 
@@ -108,69 +56,91 @@ impl RedisStore {
     #[must_use]
     pub fn on_this_runtime(&self) -> Self {
         Self::connect(
-            self.client.clone(),
-            self.connect_timeout,
-            self.timeout,
+            Arc::clone(&self.config),
+            Arc::clone(&self.place),
             Arc::clone(&self.denials),
         )
     }
 
-    fn connect(
-        client: Client,
-        connect_timeout: Duration,
-        timeout: Duration,
-        denials: Arc<Denials>,
-    ) -> Self {
-        let link = Arc::new(Link::open(client.clone(), connect_timeout));
+    fn connect(config: Arc<RedisConfig>, place: Arc<Place>, denials: Arc<Denials>) -> Self {
         let script = Arc::new(CheckScript::new());
-        let queue = Queue::open(Sender {
-            link: Arc::clone(&link),
+        let shared = Shared {
             script: Arc::clone(&script),
             denials: Arc::clone(&denials),
-            deadline: timeout,
-        });
-        Self {
-            client,
-            connect_timeout,
-            timeout,
-            denials,
-            link,
-            script,
-            queue,
-        }
-    }
-
-    /// Lets Redis decide, in as few batches as it takes.
-    async fn ask(&self, mut plans: Vec<Plan>, now: Instant) -> Vec<Result<Answer, StoreError>> {
-        let mut pending = SmallVec::<[_; 1]>::new();
-        while !plans.is_empty() {
-            let rest = plans.split_off(plans.len().min(MAX_CHECKS));
-            pending.push((plans.len(), self.queue.submit(plans, now)));
-            plans = rest;
-        }
-        let mut answers = Vec::new();
-        for (count, submitted) in pending {
-            let decided = match submitted {
-                Ok(submitted) => submitted.await.unwrap_or_else(|_| Err(closed())),
-                Err(error) => Err(error),
-            };
-            match decided {
-                Ok(decided) if answers.is_empty() => answers = decided,
-                Ok(decided) => answers.extend(decided),
-                Err(error) => answers.extend(iter::repeat_n(Err(error), count)),
+            deadline: config.timeout,
+        };
+        let queues = match &place.topology {
+            Topology::Single(addr) => {
+                let target = Target::Node(addr.clone());
+                Queues::one(route(&config, &place, target), shared)
             }
+            Topology::Sentinel { master, sentinels } => {
+                let sentinels = Sentinels {
+                    master: master.clone(),
+                    addresses: sentinels.clone(),
+                    access: Access {
+                        settings: RedisConnectionInfo::default(),
+                        login: config.sentinel.login.clone(),
+                        tls: config.tls.clone(),
+                    },
+                    is_tls: config.sentinel.tls.unwrap_or(place.is_tls),
+                    servers_are_tls: place.is_tls,
+                };
+                let target = Target::Master(Arc::new(sentinels));
+                Queues::one(route(&config, &place, target), shared)
+            }
+            Topology::Cluster { seeds } => {
+                let (access, seeds) = (access(&config, &place), seeds.clone());
+                let cluster = Cluster::open(access, place.is_tls, seeds, config.connect_timeout);
+                Queues::per_slot(Arc::new(cluster), shared)
+            }
+        };
+        Self {
+            config,
+            place,
+            denials,
+            script,
+            queues,
         }
-        answers
     }
 
-    async fn run(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let call = async |connection: &mut _| commands.query_async(connection).await;
-        self.link.run(self.ends(), self.timeout, call).await
+    /// Runs `commands` on the keys of `plan` as one transaction, and returns their replies.
+    async fn transaction(&self, plan: &Plan, commands: &[Cmd]) -> Result<Vec<Value>, StoreError> {
+        let route = self.queues.route(plan.server());
+        let call = Call::Transaction(commands);
+        match route.run(call, self.ends(), self.config.timeout).await? {
+            Value::Array(replies) => Ok(replies),
+            _ => Err(corrupt("the reply to EXEC does not have its form")),
+        }
+    }
+
+    /// Whether the server at the end of `route` decides; `key` is one that it serves.
+    async fn probe(&self, route: &Route, key: &str) -> Result<(), StoreError> {
+        let script = &self.script;
+        let call = Call::Probe { script, key };
+        let written = route.run(call, self.ends(), self.config.timeout).await;
+        written.map(|_ok| ())
     }
 
     fn ends(&self) -> Instant {
-        Instant::now() + self.timeout
+        Instant::now() + self.config.timeout
     }
+}
+
+fn access(config: &RedisConfig, place: &Place) -> Access {
+    Access {
+        settings: place.settings.clone(),
+        login: config.login.clone(),
+        tls: config.tls.clone(),
+    }
+}
+
+fn route(config: &RedisConfig, place: &Place, target: Target) -> Route {
+    Route::Link(Arc::new(Link::open(Destination {
+        access: access(config, place),
+        target,
+        connect_timeout: config.connect_timeout,
+    })))
 }
 
 #[async_trait]
@@ -179,11 +149,11 @@ impl BucketStore for RedisStore {
         let now = Instant::now();
         let known = self.denials.answers(&plans, now);
         if known.is_empty() {
-            return self.ask(plans, now).await;
+            return self.queues.decide(plans, now).await;
         }
         let unknown = plans.into_iter().zip(&known);
         let unknown = unknown.filter_map(|(plan, known)| known.is_none().then_some(plan));
-        let mut asked = self.ask(unknown.collect(), now).await.into_iter();
+        let mut asked = self.queues.decide(unknown.collect(), now).await.into_iter();
         let answer = |known: Option<Answer>| match known {
             Some(denied) => Ok(denied),
             None => asked.next().unwrap_or_else(|| Err(closed())),
@@ -193,16 +163,9 @@ impl BucketStore for RedisStore {
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
         let malformed = || corrupt("the reply to HMGET does not have its form");
-        let mut commands = pipe();
-        commands.atomic().cmd("TIME");
-        for planned in plan.groups() {
-            let fields = planned.limits.iter().map(|limit| limit.field());
-            commands
-                .cmd("HMGET")
-                .arg(key(plan.server(), &planned.group))
-                .arg(fields.collect::<Vec<_>>());
-        }
-        let mut replies = self.run(&commands).await?.into_iter();
+        let mut commands = vec![cmd("TIME")];
+        commands.extend(on_each_hash("HMGET", &plan));
+        let mut replies = self.transaction(&plan, &commands).await?.into_iter();
         let Some(Value::Array(clock)) = replies.next() else {
             return Err(malformed());
         };
@@ -224,30 +187,32 @@ impl BucketStore for RedisStore {
     }
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
-        let mut commands = pipe();
-        commands.atomic();
-        for planned in plan.groups() {
-            let fields = planned.limits.iter().map(|limit| limit.field());
-            commands
-                .cmd("HDEL")
-                .arg(key(plan.server(), &planned.group))
-                .arg(fields.collect::<Vec<_>>());
-        }
-        self.run(&commands).await?;
+        let commands: Vec<_> = on_each_hash("HDEL", &plan).collect();
+        self.transaction(&plan, &commands).await?;
         self.denials.forget();
         Ok(())
     }
 
-    /// Runs the script and writes, as a check does: a server that only reads, or that does not let
-    /// us, cannot decide.
+    /// Asks all servers, each to write, as a check does. Of a cluster one node that decides is enough.
     async fn ping(&self) -> Result<(), StoreError> {
-        let mut write = pipe();
-        write.cmd("SET").arg("tg:ping").arg("").arg("PX").arg(1);
-        let no_checks = Batch::default();
-        let call = async |connection: &mut MultiplexedConnection| {
-            self.script.run(connection, &no_checks).await?;
-            write.query_async::<()>(connection).await
-        };
-        self.link.run(self.ends(), self.timeout, call).await
+        let probes = self.queues.probes(self.ends()).await?;
+        let pings = probes
+            .iter()
+            .map(|(route, key)| self.probe(route, key).boxed());
+        match select_ok(pings).await {
+            Ok(((), _others)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// `verb` on the buckets of `plan`, once for each hash.
+fn on_each_hash<'a>(verb: &'a str, plan: &'a Plan) -> impl Iterator<Item = Cmd> + 'a {
+    plan.groups().iter().map(move |planned| {
+        let fields = planned.limits.iter().map(|limit| limit.field());
+        let mut command = cmd(verb);
+        command.arg(key(plan.server(), &planned.group));
+        command.arg(fields.collect::<Vec<_>>());
+        command
+    })
 }

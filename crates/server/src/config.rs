@@ -9,14 +9,15 @@ use std::{fmt, fs, io, num::NonZeroUsize, path::PathBuf, str::FromStr, thread, t
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 use toolgate_limit::GoDuration;
-use toolgate_redis::RedisConfig;
 
 use crate::{CallerRule, Listen, OnOutage};
 
 mod connections;
+mod store;
 mod tls;
 
 pub use connections::{ConnectionBounds, ConnectionSettings};
+pub use store::{RedisSettings, RedisTlsSettings, SentinelSettings, StoreConfig};
 pub use tls::{TlsFiles, TlsSettings};
 
 /// The settings as one source gives them; what it does not give is none.
@@ -36,7 +37,8 @@ pub struct Settings {
     )]
     pub policies: Vec<PathBuf>,
 
-    /// Where buckets live: `memory`, or the URL of a Redis: redis://, rediss://, redis+unix://
+    /// Where buckets live: `memory`, or a URL: `redis://host`, `redis+unix:///path`,
+    /// `redis+sentinel://sentinel,…/master`, `redis+cluster://node,…`; `rediss…` for TLS
     /// [default: memory]
     #[arg(
         long,
@@ -71,6 +73,10 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "TOOLGATE_REMEMBER_DENIALS")]
     #[serde(deserialize_with = "from_text")]
     pub remember_denials: Option<GoDuration>,
+
+    /// How to get into Redis.
+    #[command(flatten)]
+    pub redis: RedisSettings,
 
     /// The most active users that a replica keeps in memory, in an outage of Redis too; checks of
     /// more are an error [default: 1000000]
@@ -132,6 +138,12 @@ where
 #[derive(Clone, Deserialize)]
 pub struct Secret(String);
 
+impl Secret {
+    fn reveal(self) -> String {
+        self.0
+    }
+}
+
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
@@ -176,18 +188,6 @@ pub struct Config {
     pub callers: Vec<CallerRule>,
 }
 
-/// Where buckets live, and the bounds that go with it.
-#[derive(Clone, Debug)]
-pub enum StoreConfig {
-    /// In this process.
-    Memory {
-        /// The most groups of buckets: active users, and one for each server.
-        max_users: usize,
-    },
-    /// In Redis.
-    Redis(RedisConfig),
-}
-
 /// Why settings make no [`Config`].
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -213,10 +213,11 @@ pub enum ConfigError {
     #[error("no policies: give --policies PATH, TOOLGATE_POLICIES or `policies:` in the file")]
     NoPolicies,
     /// The store is none. What was given is not repeated, as it may hold a password.
-    #[error(
-        "store must be `memory` or a URL that begins with redis://, rediss:// or redis+unix://"
-    )]
+    #[error("store must be `memory` or a URL that begins with one of: {}", store::SCHEMES.join(" "))]
     InvalidStore,
+    /// A setting makes sense only together with another.
+    #[error("{0}")]
+    Together(&'static str),
     /// A duration that must not be zero.
     #[error("{0} must be longer than 0s")]
     ZeroDuration(&'static str),
@@ -283,6 +284,7 @@ impl Settings {
             store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
             remember_denials: self.remember_denials.or(below.remember_denials),
             outage: self.outage.or(below.outage),
+            redis: self.redis.over(below.redis),
             memory_max_users: self.memory_max_users.or(below.memory_max_users),
             workers: self.workers.or(below.workers),
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
@@ -302,8 +304,6 @@ impl Settings {
 /// Far more than a healthy limiter ever has, and some 10 MB at most.
 const MAX_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
-const REDIS_SCHEMES: [&str; 3] = ["redis://", "rediss://", "redis+unix://"];
-
 impl TryFrom<Settings> for Config {
     type Error = ConfigError;
 
@@ -315,30 +315,7 @@ impl TryFrom<Settings> for Config {
             Some(0) => return Err(ConfigError::NoUsers),
             most => most.unwrap_or(1_000_000),
         };
-        let store = settings.store.unwrap_or_else(|| "memory".into());
-        let store = match store.0.as_str() {
-            "memory" => StoreConfig::Memory {
-                max_users: memory_max_users,
-            },
-            url if REDIS_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
-                let default = RedisConfig::new(url);
-                let timeout = settings.store_timeout;
-                let connect_timeout = settings.store_connect_timeout;
-                StoreConfig::Redis(RedisConfig {
-                    timeout: duration("storeTimeout", timeout, default.timeout)?,
-                    connect_timeout: duration(
-                        "storeConnectTimeout",
-                        connect_timeout,
-                        default.connect_timeout,
-                    )?,
-                    remember_denials: settings
-                        .remember_denials
-                        .map_or(default.remember_denials, |GoDuration(longest)| longest),
-                    ..default
-                })
-            }
-            _ => return Err(ConfigError::InvalidStore),
-        };
+        let store = StoreConfig::new(&settings, memory_max_users)?;
         let grpc_tls = settings.grpc_tls.into_files()?;
         let insecure_admin = settings.insecure_admin.unwrap_or_default();
         check_callers(&settings.callers, grpc_tls.as_ref(), insecure_admin)?;

@@ -29,8 +29,8 @@ mod worker;
 
 pub use callers::{CallerRule, InvalidSan, InvalidServerPattern, SanPattern, ServerPattern};
 pub use config::{
-    Config, ConfigError, ConnectionBounds, ConnectionSettings, Secret, Settings, StoreConfig,
-    TlsFiles, TlsSettings,
+    Config, ConfigError, ConnectionBounds, ConnectionSettings, RedisSettings, RedisTlsSettings,
+    Secret, SentinelSettings, Settings, StoreConfig, TlsFiles, TlsSettings,
 };
 pub use listen::{InvalidListen, Listen};
 pub use outage::{OnOutage, StoreState};

@@ -56,10 +56,13 @@ pub enum OnOutage {
 /// Whether `error` says that the store decides nothing for now.
 ///
 /// Too many checks at a time are load: the store decides, only not all of them. A value that cannot
-/// be read concerns the checks that touch it.
+/// be read, or a part of the store that is down, concerns the checks that touch it.
 const fn is_outage(error: &StoreError) -> bool {
     !matches!(
         error,
-        StoreError::Overloaded | StoreError::Full { .. } | StoreError::Corrupt(_)
+        StoreError::Overloaded
+            | StoreError::Full { .. }
+            | StoreError::Corrupt(_)
+            | StoreError::Partial(_)
     )
 }

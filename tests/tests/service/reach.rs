@@ -110,7 +110,7 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_acl() {
     };
     let certificate = file("cert.pem", certified.cert.pem());
     let key = file("key.pem", certified.signing_key.serialize_pem());
-    // The permissions that the README names, and no others.
+    // The permissions that docs/redis.md names, and no others.
     let permissions = "+evalsha +eval +time +hmget +hset +hdel +pttl +pexpire +set +multi +exec";
     let mut user = vec!["--user", "toolgate", "on", ">p@ss", "~tg:*"];
     user.extend(permissions.split(' '));
@@ -150,7 +150,7 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_acl() {
     })
     .await;
 
-    let stranger = start(&url.replace("p%40ss", "wrong")).await;
+    let stranger = start(&url.replace("p%40ss", "hunter2")).await;
     let mut client = stranger.client().await.expect("a connection");
     let status = client
         .check(of_user("alice"))
@@ -159,7 +159,7 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_acl() {
     assert_eq!(status.code(), Code::Unavailable);
     for told in [stranger.log().expect("a log"), status.message().to_owned()] {
         assert!(
-            !told.contains("wrong"),
+            !told.contains("hunter2"),
             "the password is never told: {told}"
         );
     }

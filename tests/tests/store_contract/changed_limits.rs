@@ -5,13 +5,13 @@ use std::time::Duration;
 use toolgate_limit::Policy;
 
 use crate::{
-    fixture::{Call, on_both_stores, per_user},
+    fixture::{Call, on_every_store, per_user},
     rules::{DAY, HOUR, retry_after},
 };
 
 #[test]
 fn a_changed_limit_keeps_the_tokens_and_hands_out_no_fresh_burst() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let server = store.new_server();
         let slow = per_user(server.clone(), 10, HOUR);
         let all = Call {
@@ -36,7 +36,7 @@ fn a_changed_limit_keeps_the_tokens_and_hands_out_no_fresh_burst() {
 
 #[test]
 fn a_changed_limit_keeps_what_is_filled_of_the_next_token() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let server = store.new_server();
         let monthly = per_user(server.clone(), 1, 30 * DAY);
         assert!(store.take(&monthly, &Call::ALICE).decision.is_allowed());
@@ -52,7 +52,7 @@ fn a_changed_limit_keeps_what_is_filled_of_the_next_token() {
 /// was wrong all the while.
 #[test]
 fn a_raised_limit_reaches_a_user_whose_bucket_is_empty() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let server = store.new_server();
         let yearly = per_user(server.clone(), 1, 366 * DAY);
         assert!(store.take(&yearly, &Call::ALICE).decision.is_allowed());
@@ -71,7 +71,7 @@ fn a_raised_limit_reaches_a_user_whose_bucket_is_empty() {
 /// The other way round: under a lowered limit an empty bucket does not go on at the old rate.
 #[test]
 fn a_lowered_limit_reaches_a_user_whose_bucket_is_empty() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let server = store.new_server();
         let fast = per_user(server.clone(), 1, Duration::from_secs(1));
         assert!(store.take(&fast, &Call::ALICE).decision.is_allowed());
@@ -87,7 +87,7 @@ fn a_lowered_limit_reaches_a_user_whose_bucket_is_empty() {
 
 #[test]
 fn plans_of_two_snapshots_in_one_batch_each_follow_their_own_quota() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let server = store.new_server();
         let (old, new) = (per_user(server.clone(), 5, HOUR), per_user(server, 2, HOUR));
         let plan = |policy: &Policy| policy.plan(&Call::ALICE.check(policy));

@@ -15,14 +15,14 @@ use toolgate_limit::{
     Plan, Policy, Quota, Quotas, ServerId, StoreError, Timestamp,
 };
 use toolgate_redis::{RedisConfig, RedisStore};
-use toolgate_tests::{RedisServer, TurnedClock};
+use toolgate_tests::{RedisCluster, RedisServer, TurnedClock};
 
 /// Where each fixture's clock starts: a date like today's, so that numbers are as large as in life.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_800_000_000_123_457);
 
-/// Runs `contract` on both stores, and says on which of them it failed.
-pub(crate) fn on_both_stores(contract: impl Fn(&Fixture)) {
-    for fixture in [Fixture::memory(), Fixture::redis()] {
+/// Runs `contract` on every store, and says on which of them it failed.
+pub(crate) fn on_every_store(contract: impl Fn(&Fixture)) {
+    for fixture in [Fixture::memory(), Fixture::redis(), Fixture::cluster()] {
         let run = catch_unwind(AssertUnwindSafe(|| contract(&fixture)));
         if let Err(panic) = run {
             eprintln!("the contract does not hold on {}", fixture.name);
@@ -41,6 +41,7 @@ pub(crate) struct Fixture {
     /// How far a clock may step back while an idle bucket is forgotten, without a second refill.
     pub(crate) longest_step_back: Duration,
     pub(crate) redis: Option<RedisServer>,
+    _cluster: Option<RedisCluster>,
 }
 
 enum TestClock {
@@ -66,15 +67,7 @@ impl Fixture {
         let clock = TurnedClock::new(START).expect("a clock");
         let (server, store) = runtime.block_on(async {
             let server = RedisServer::start_on(&clock).await.expect("a redis-server");
-            let config = RedisConfig {
-                // Far above what a busy test machine needs: these tests are not about deadlines.
-                timeout: Duration::from_secs(20),
-                connect_timeout: Duration::from_secs(20),
-                // Denials are remembered on this process's clock, which no test turns.
-                remember_denials: Duration::ZERO,
-                ..RedisConfig::new(server.url())
-            };
-            let store = RedisStore::open(&config).expect("a valid URL");
+            let store = redis_store(server.url());
             (server, store)
         });
         Self::new(
@@ -84,6 +77,25 @@ impl Fixture {
             TestClock::Redis(clock),
             Some(server),
         )
+    }
+
+    /// One node that serves all slots; `redis_topologies` is about several.
+    pub(crate) fn cluster() -> Self {
+        let runtime = runtime();
+        let clock = TurnedClock::new(START).expect("a clock");
+        let (cluster, store) = runtime.block_on(async {
+            let cluster = RedisCluster::of_one(&clock, START).await;
+            let cluster = cluster.expect("a cluster");
+            let store = redis_store(cluster.url());
+            (cluster, store)
+        });
+        let clock = TestClock::Redis(clock);
+        let fixture = Self::new("a Redis cluster", runtime, Arc::new(store), clock, None);
+        Self {
+            longest_step_back: Duration::from_secs(1),
+            _cluster: Some(cluster),
+            ..fixture
+        }
     }
 
     fn new(
@@ -106,6 +118,7 @@ impl Fixture {
                 Duration::MAX
             },
             redis,
+            _cluster: None,
         }
     }
 
@@ -158,6 +171,18 @@ impl Fixture {
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }
+}
+
+fn redis_store(url: String) -> RedisStore {
+    let config = RedisConfig {
+        // Far above what a busy test machine needs: these tests are not about deadlines.
+        timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(20),
+        // Denials are remembered on this process's clock, which no test turns.
+        remember_denials: Duration::ZERO,
+        ..RedisConfig::new(url)
+    };
+    RedisStore::open(&config).expect("a valid URL")
 }
 
 fn runtime() -> Runtime {

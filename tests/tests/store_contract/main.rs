@@ -1,5 +1,5 @@
-//! What every store must do, run on the memory store and on a real Redis, both on clocks that the
-//! tests turn.
+//! What every store must do, run on the memory store, on a real Redis and on a cluster of
+//! one node, all on clocks that the tests turn.
 //!
 //! `model` compares each answer with an independent, exact model over thousands of random cases.
 //! `rules` and `changed_limits` show the rules of the contract one by one; `records` looks at the bits.

@@ -8,7 +8,7 @@ use proptest::{
 };
 use toolgate_limit::{Decision, Identity, Mode, Policy, Quota, Quotas, Scope, Timestamp};
 
-use crate::fixture::{Call, START, on_both_stores, per_user, quota, tool};
+use crate::fixture::{Call, START, on_every_store, per_user, quota, tool};
 
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
@@ -23,7 +23,7 @@ pub(crate) fn retry_after(decision: &Decision) -> Option<Duration> {
 
 #[test]
 fn a_bucket_admits_its_capacity_and_then_one_call_per_token_refilled() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let policy = per_user(store.new_server(), 3, MINUTE);
         for remaining in [2, 1, 0] {
             let answer = store.take(&policy, &Call::ALICE);
@@ -40,7 +40,7 @@ fn a_bucket_admits_its_capacity_and_then_one_call_per_token_refilled() {
 
 #[test]
 fn when_one_bucket_refuses_none_pays() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let own = Quotas {
             global: Some(quota(100, HOUR)),
             per_user: Some(quota(50, HOUR)),
@@ -87,7 +87,7 @@ fn when_one_bucket_refuses_none_pays() {
 
 #[test]
 fn a_denial_and_a_peek_change_nothing() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let policy = per_user(store.new_server(), 5, HOUR);
         let two = Call {
             cost: 2,
@@ -111,7 +111,7 @@ fn a_denial_and_a_peek_change_nothing() {
 
 #[test]
 fn a_cost_above_the_capacity_is_denied_for_ever_and_named_before_any_wait() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let own = Quotas {
             global: Some(quota(5, DAY)),
             per_user: Some(quota(4, MINUTE)),
@@ -132,7 +132,7 @@ fn a_cost_above_the_capacity_is_denied_for_ever_and_named_before_any_wait() {
 
 #[test]
 fn one_token_in_thirty_days_is_neither_early_nor_late() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let policy = per_user(store.new_server(), 1, 30 * DAY);
         assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
         // Asking all the while changes nothing.
@@ -150,7 +150,7 @@ fn one_token_in_thirty_days_is_neither_early_nor_late() {
 
 #[test]
 fn the_fastest_quota_is_exact_to_the_token() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let most = Quota::MAX_CAPACITY;
         let policy = per_user(store.new_server(), most, Duration::from_secs(1));
         let all = Call {
@@ -177,7 +177,7 @@ fn the_fastest_quota_is_exact_to_the_token() {
 #[test]
 fn a_fast_rate_is_kept_to_the_token_over_uneven_steps() {
     for rate in [10_000_u32, 70_000, 100_000, 1_000_000] {
-        on_both_stores(|store| {
+        on_every_store(|store| {
             let policy = per_user(store.new_server(), rate, Duration::from_secs(1));
             let began = store.now();
             let mut taken = 0_u64;
@@ -204,7 +204,7 @@ fn a_fast_rate_is_kept_to_the_token_over_uneven_steps() {
 
 #[test]
 fn a_clock_that_steps_back_refills_nothing_and_never_twice() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let policy = per_user(store.new_server(), 2, MINUTE);
         let two = Call {
             cost: 2,
@@ -227,7 +227,7 @@ fn a_clock_that_steps_back_refills_nothing_and_never_twice() {
 
 #[test]
 fn the_admission_bound_holds_whatever_the_clock_does() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let steps = prop::collection::vec((-5_000_000_i64..5_000_000, 1_u32..4), 1..40);
         let case = (1_u32..6, 1_000_u64..3_000_000, steps);
         let mut runner = TestRunner::new(Config {
@@ -267,7 +267,7 @@ fn the_admission_bound_holds_whatever_the_clock_does() {
 
 #[test]
 fn a_reset_makes_the_buckets_of_one_user_full_and_leaves_all_others() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let own = Quotas {
             global: Some(quota(10, HOUR)),
             per_user: Some(quota(2, HOUR)),
@@ -294,7 +294,7 @@ fn a_reset_makes_the_buckets_of_one_user_full_and_leaves_all_others() {
 
 #[test]
 fn checks_of_one_batch_are_decided_in_order() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let policy = per_user(store.new_server(), 100, HOUR);
         let plan = policy.plan(&Call::ALICE.check(&policy));
         let answers = store.take_all([1, 2, 40, 130, 77].map(|count| vec![plan.clone(); count]));
@@ -328,7 +328,7 @@ const TRICKY: [&str; 18] = [
 
 #[test]
 fn no_two_subjects_or_operations_share_a_bucket() {
-    on_both_stores(|store| {
+    on_every_store(|store| {
         let long = ["x".repeat(1_000), "x".repeat(1_001)];
         let names: Vec<&str> = TRICKY
             .iter()

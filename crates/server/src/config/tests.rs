@@ -8,12 +8,12 @@ struct Flags {
     settings: Settings,
 }
 
-fn flags(arguments: &[&str]) -> Settings {
+pub(super) fn flags(arguments: &[&str]) -> Settings {
     let arguments = [&["test"], arguments].concat();
     Flags::try_parse_from(arguments).expect("valid").settings
 }
 
-fn file(text: &str) -> Result<Settings, String> {
+pub(super) fn file(text: &str) -> Result<Settings, String> {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), text).expect("written");
     Settings::read(file.path().to_owned()).map_err(|error| error.to_string())

@@ -25,6 +25,7 @@ pub(crate) fn undecided(error: &LimiterError) -> Status {
     let (code, reason) = match error {
         LimiterError::Store(error) => match error {
             StoreError::Unavailable { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            StoreError::Partial(_) => (Code::Unavailable, "STORE_PARTLY_UNAVAILABLE"),
             StoreError::Timeout { .. } => (Code::Unavailable, "STORE_TIMEOUT"),
             StoreError::Overloaded => (Code::ResourceExhausted, "STORE_OVERLOADED"),
             StoreError::Full { .. } => (Code::ResourceExhausted, "STORE_FULL"),

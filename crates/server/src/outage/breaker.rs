@@ -144,6 +144,7 @@ impl Breaker {
         let outage = self.outage();
         let known = outage.as_ref().map(|outage| outage.error.clone());
         known.unwrap_or_else(|| StoreError::Unavailable {
+            kind: "recovered",
             reason: "it decides again only now".to_owned(),
             source: None,
         })
@@ -237,6 +238,7 @@ mod tests {
         assert!(breaker.tripped().now_or_never().is_some());
         assert!(breaker.tripped().now_or_never().is_none(), "told once");
         let refused = StoreError::Unavailable {
+            kind: "readonly",
             reason: "READONLY".to_owned(),
             source: None,
         };

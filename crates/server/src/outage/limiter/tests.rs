@@ -225,6 +225,16 @@ async fn a_check_that_the_store_is_too_busy_for_is_decided_here_and_the_next_by_
 }
 
 #[tokio::test]
+async fn a_check_of_a_part_that_is_down_is_decided_here_and_the_next_by_the_store() {
+    let replica = replica(2, true);
+    let of_a_part = StoreError::Partial(Box::new(timeout()));
+    replica.store.fail(Some(of_a_part));
+    assert_eq!(replica.ask().await, (true, true));
+    replica.store.fail(None);
+    assert_eq!(replica.ask().await, (true, false));
+}
+
+#[tokio::test]
 async fn users_beyond_the_bound_are_an_error_and_the_others_go_on_being_limited() {
     let replica = replica(1, true);
     replica.store.fail(Some(timeout()));

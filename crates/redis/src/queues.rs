@@ -1,0 +1,179 @@
+//! The queues of a store: one for one server, and one for each slot of a cluster that is in use.
+//!
+//! One script call may only name keys of one slot, so checks of servers in different slots never
+//! share one. As each slot has its own batches, all of them are on their way at a time, over the one
+//! connection to each node, and a node that is slow or gone holds up no other.
+
+use std::{
+    collections::HashMap,
+    iter,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+use toolgate_limit::{Answer, Plan, ServerId, StoreError};
+
+use crate::{
+    batch::MAX_CHECKS,
+    cluster::{self, Cluster},
+    denials::Denials,
+    queue::{Pending, Queue, Sender, closed},
+    route::Route,
+    script::CheckScript,
+};
+
+/// Takes checks to the queue of their server.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    lanes: Lanes,
+    shared: Shared,
+}
+
+#[derive(Debug)]
+enum Lanes {
+    One(Route, Queue),
+    /// As many as there are slots at most. A queue that nobody uses is an idle task and some
+    /// kilobytes.
+    PerSlot(Arc<Cluster>, RwLock<HashMap<u16, Queue>>),
+}
+
+/// What all queues have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) script: Arc<CheckScript>,
+    pub(crate) denials: Arc<Denials>,
+    pub(crate) deadline: Duration,
+}
+
+impl Shared {
+    fn queue(&self, route: Route) -> Queue {
+        Queue::open(Sender {
+            route,
+            script: Arc::clone(&self.script),
+            denials: Arc::clone(&self.denials),
+            deadline: self.deadline,
+        })
+    }
+}
+
+type Answers = Vec<Result<Answer, StoreError>>;
+
+/// Checks of one call that were put into a queue, in as few batches as it takes.
+struct Asked(SmallVec<[(usize, Result<Pending, StoreError>); 1]>);
+
+impl Asked {
+    fn of(queue: &Queue, mut plans: Vec<Plan>, since: Instant) -> Self {
+        let mut asked = SmallVec::new();
+        while !plans.is_empty() {
+            let rest = plans.split_off(plans.len().min(MAX_CHECKS));
+            asked.push((plans.len(), queue.submit(plans, since)));
+            plans = rest;
+        }
+        Self(asked)
+    }
+
+    async fn answers(self) -> Answers {
+        let mut answers = Vec::new();
+        for (count, submitted) in self.0 {
+            let decided = match submitted {
+                Ok(pending) => pending.await.unwrap_or_else(|_| Err(closed())),
+                Err(error) => Err(error),
+            };
+            match decided {
+                Ok(decided) if answers.is_empty() => answers = decided,
+                Ok(decided) => answers.extend(decided),
+                Err(error) => answers.extend(iter::repeat_n(Err(error), count)),
+            }
+        }
+        answers
+    }
+}
+
+impl Queues {
+    /// One queue, for one server.
+    pub(crate) fn one(route: Route, shared: Shared) -> Self {
+        let queue = shared.queue(route.clone());
+        Self {
+            lanes: Lanes::One(route, queue),
+            shared,
+        }
+    }
+
+    /// Queues for the slots of `cluster`.
+    pub(crate) fn per_slot(cluster: Arc<Cluster>, shared: Shared) -> Self {
+        Self {
+            lanes: Lanes::PerSlot(cluster, RwLock::default()),
+            shared,
+        }
+    }
+
+    /// The answers to `plans`, which have come at `since`, in their order.
+    pub(crate) async fn decide(&self, plans: Vec<Plan>, since: Instant) -> Answers {
+        match &self.lanes {
+            Lanes::One(_, queue) => Asked::of(queue, plans, since).answers().await,
+            Lanes::PerSlot(..) => self.decide_by_slot(plans, since).await,
+        }
+    }
+
+    /// Each slot's checks in a batch of their own, all on their way before one is waited for.
+    async fn decide_by_slot(&self, plans: Vec<Plan>, since: Instant) -> Answers {
+        let mut answers = Vec::new();
+        answers.resize_with(plans.len(), || Err(closed()));
+        let mut by_slot: HashMap<u16, (Vec<usize>, Vec<Plan>)> = HashMap::new();
+        for (place, plan) in plans.into_iter().enumerate() {
+            let (places, plans) = by_slot.entry(cluster::slot(plan.server())).or_default();
+            places.push(place);
+            plans.push(plan);
+        }
+        let asked: Vec<_> = by_slot
+            .into_iter()
+            .map(|(slot, (places, plans))| (places, self.ask_slot(slot, plans, since)))
+            .collect();
+        for (places, asked) in asked {
+            for (place, answer) in places.into_iter().zip(asked.answers().await) {
+                answers[place] = answer;
+            }
+        }
+        answers
+    }
+
+    fn ask_slot(&self, slot: u16, plans: Vec<Plan>, since: Instant) -> Asked {
+        let Lanes::PerSlot(cluster, lanes) = &self.lanes else {
+            unreachable!("only a cluster has slots");
+        };
+        // No update is ever left half done by a panic, so a poisoned lock is as good as any.
+        let read = lanes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = read.get(&slot) {
+            return Asked::of(queue, plans, since);
+        }
+        drop(read);
+        let mut write = lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let route = || Route::Slot(Arc::clone(cluster), slot);
+        let queue = write
+            .entry(slot)
+            .or_insert_with(|| self.shared.queue(route()));
+        Asked::of(queue, plans, since)
+    }
+
+    /// The way to the buckets of `server`.
+    pub(crate) fn route(&self, server: &ServerId) -> Route {
+        match &self.lanes {
+            Lanes::One(route, _) => route.clone(),
+            Lanes::PerSlot(cluster, _) => Route::Slot(Arc::clone(cluster), cluster::slot(server)),
+        }
+    }
+
+    /// The ways to all servers that decide, and a key that each of them serves.
+    pub(crate) async fn probes(&self, ends: Instant) -> Result<Vec<(Route, String)>, StoreError> {
+        match &self.lanes {
+            Lanes::One(route, _) => Ok(vec![(route.clone(), "tg:ping".to_owned())]),
+            Lanes::PerSlot(cluster, _) => {
+                let masters = cluster.masters(ends).await?.into_iter();
+                let route = |slot| Route::Slot(Arc::clone(cluster), slot);
+                Ok(masters.map(|(slot, key)| (route(slot), key)).collect())
+            }
+        }
+    }
+}
