@@ -15,7 +15,7 @@ use toolgate_limit::{
 };
 
 use crate::{
-    error::corrupt,
+    error::{corrupt, garbled},
     record,
     reply::{ALLOWED, Before, Reply, UNDECIDED},
 };
@@ -143,7 +143,7 @@ impl Batch {
         let reply = Reply::try_from(reply)?;
         let first = self.first_buckets();
         if reply.decisions.len() != self.checks.len() || reply.before.len() != first.count {
-            return Err(corrupt("the script's reply is not about this batch"));
+            return Err(garbled("the script's reply is not about this batch"));
         }
         let limits = self.hashes.values().flat_map(|fields| &fields.0);
         let mut buckets: Vec<Option<Bucket>> = limits

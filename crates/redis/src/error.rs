@@ -177,6 +177,12 @@ pub(crate) fn unavailable(reason: &str) -> StoreError {
     Fault::new(ErrorClass::Closed, reason).into()
 }
 
+/// A reply as a whole cannot be read: something else than our script has answered, or it was damaged
+/// on the way.
+pub(crate) fn garbled(what: &'static str) -> StoreError {
+    Fault::new(ErrorClass::Protocol, what).into()
+}
+
 pub(crate) fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }

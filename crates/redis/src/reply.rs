@@ -3,7 +3,7 @@
 use redis::Value;
 use toolgate_limit::{StoreError, Timestamp};
 
-use crate::{error::corrupt, record};
+use crate::{error::garbled, record};
 
 /// What `check.lua` says of one batch.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl TryFrom<Value> for Reply {
     type Error = StoreError;
 
     fn try_from(reply: Value) -> Result<Self, StoreError> {
-        let malformed = || corrupt("the script's reply does not have its form");
+        let malformed = || garbled("the script's reply does not have its form");
         let Value::Array(parts) = reply else {
             return Err(malformed());
         };
