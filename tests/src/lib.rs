@@ -11,8 +11,10 @@ mod names;
 mod policy;
 mod process;
 mod proxy;
+mod raw;
 mod redis;
 mod request;
+mod seeds;
 
 pub use build::{counting_backend, toolgate, vmcp};
 pub use client::client_config;
@@ -24,5 +26,7 @@ pub use names::Names;
 pub use policy::{PolicyFile, manifest};
 pub use process::Process;
 pub use proxy::{Fault, FaultProxy};
+pub use raw::RawCodec;
 pub use redis::RedisServer;
 pub use request::{eventually, of_tool, of_user};
+pub use seeds::{Seed, seeds};
