@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto performance deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto performance fuzz deny clean
 
 CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
@@ -89,10 +89,20 @@ unit:
 performance:
 	cargo bench -p toolgate-tests --bench performance --locked -- $(SECTIONS)
 
+# Looks for inputs that break TARGET, one of fuzz/targets, for SECONDS; needs cargo-fuzz and a C++ compiler.
+# What it finds on its way goes to fuzz/found, what breaks to fuzz/artifacts: make that a seed in fuzz/corpus.
+TARGET  = manifest
+SECONDS = 60
+SEEDS   = corpus/$(TARGET) $(if $(filter manifest,$(TARGET)),../tests/fixtures/manifests/valid ../tests/fixtures/manifests/invalid)
+fuzz:
+	mkdir -p fuzz/found/$(TARGET)
+	cd fuzz && cargo fuzz run --fuzz-dir . --sanitizer none $(TARGET) found/$(TARGET) $(SEEDS) -- -max_total_time=$(SECONDS)
+
 # Licences, bans and sources of all dependencies; needs cargo-deny.
 deny:
 	cargo deny --locked check bans licenses sources
 
 clean:
 	cargo clean
+	rm -rf fuzz/target
 	rm -rf .tools

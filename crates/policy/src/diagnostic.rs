@@ -189,6 +189,13 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// The lines of `text` as YAML counts them: each ends with a line feed, a carriage return or both
+/// (YAML 1.2.2, section 5.4).
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// Collects the findings in one file.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
@@ -202,16 +209,16 @@ impl<'a> Report<'a> {
     pub(crate) fn new(file: &'a Path, text: &'a str) -> Self {
         Self {
             file,
-            lines: text.lines().collect(),
+            lines: lines(text).collect(),
             found: Vec::new(),
             errors: 0,
         }
     }
 
-    /// Lets findings to come show only `lines` of `text`, counted from 1.
-    pub(crate) fn show(&mut self, text: &'a str, lines: Range<usize>) {
-        let shown = |(number, line)| if lines.contains(&number) { line } else { "" };
-        self.lines = (1..).zip(text.lines()).map(shown).collect();
+    /// Lets findings to come show only the lines `range` of `text`, counted from 1.
+    pub(crate) fn show(&mut self, text: &'a str, range: Range<usize>) {
+        let shown = |(number, line)| if range.contains(&number) { line } else { "" };
+        self.lines = (1..).zip(lines(text)).map(shown).collect();
     }
 
     pub(crate) fn error(&mut self, place: Place, message: impl fmt::Display) {

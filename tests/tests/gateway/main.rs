@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod abuse;
 mod backend;
 mod caller;
 mod costs;

@@ -55,3 +55,17 @@ fn findings_come_in_the_order_of_files_lines_and_columns() {
     assert_eq!(diagnostics.errors().count(), 1);
     assert_eq!(diagnostics.warnings().count(), 4);
 }
+
+/// YAML ends a line with a carriage return too. A finding below one showed another line than its own.
+#[test]
+fn a_finding_below_a_carriage_return_shows_its_own_line() {
+    let text = "a: 1\rb: 2\r\nc: 3\n\rd: 4\n";
+    let file = PathBuf::from("a.yaml");
+    let mut report = Report::new(&file, text);
+    for line in 1..=6 {
+        report.error(Place { line, column: 1 }, "wrong");
+    }
+    let found = report.into_found();
+    let shown: Vec<_> = found.iter().map(Diagnostic::source_line).collect();
+    assert_eq!(shown, ["a: 1", "b: 2", "c: 3", "", "d: 4", ""]);
+}

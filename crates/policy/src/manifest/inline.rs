@@ -14,7 +14,7 @@ use super::{
     rate_limit_policy::read_mode,
 };
 use crate::{
-    diagnostic::Report,
+    diagnostic::{Report, lines},
     fields::{Fields, plain},
     node::{Entry, Node, Value},
 };
@@ -74,10 +74,7 @@ fn refuse_misspelt(entries: &[Entry], report: &mut Report<'_>) {
 /// the key does not begin its line, as in a file of one line.
 fn own_lines(block: &Entry, entries: &[Entry], text: &str) -> Range<usize> {
     let first = block.place.line;
-    let before = text
-        .lines()
-        .nth(first.saturating_sub(1))
-        .unwrap_or_default();
+    let before = lines(text).nth(first.saturating_sub(1)).unwrap_or_default();
     let mut before = before.chars().take(block.place.column.saturating_sub(1));
     if !before.all(char::is_whitespace) {
         return first..first;

@@ -92,6 +92,9 @@ async fn serve_element(
     let refused = |reason: &str| Served::Answer(rejection::invalid_request(id, reason));
     let method = read.as_ref().and_then(Message::method);
     if method == Some("initialize") {
+        if id.is_none() {
+            return Served::Nothing; // a notification, which nobody answers
+        }
         return refused("initialize must not be part of a batch");
     }
     if id.is_some() && length.load(Ordering::Relaxed) >= MAX_ANSWER_BYTES {

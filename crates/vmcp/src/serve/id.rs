@@ -40,7 +40,8 @@ pub(super) enum Id<'a> {
 impl<'a> Message<'a> {
     /// None if `body` is no JSON object of that form; rmcp then says what is wrong.
     pub(super) fn read(body: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
+        // JSON is UTF-8 throughout. Of bytes, serde_json looks only at those that are asked for.
+        serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
     }
 
     pub(super) fn method(&self) -> Option<&str> {

@@ -91,7 +91,11 @@ async fn with_denial(response: Response, denial: &Denial) -> Response {
 
 /// Says what is wrong with `body`, which is no JSON-RPC message of a client.
 fn unreadable(body: &[u8], message: Option<&Message<'_>>) -> Response {
-    if let Err(error) = serde_json::from_slice::<IgnoredAny>(body) {
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => return not_json(&error),
+    };
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         return not_json(&error);
     }
     let id = message.and_then(Message::raw_id);
@@ -104,7 +108,7 @@ fn unreadable(body: &[u8], message: Option<&Message<'_>>) -> Response {
 }
 
 /// The answer to a body that is no JSON. The error says where, and not what is there.
-pub(super) fn not_json(error: &serde_json::Error) -> Response {
+pub(super) fn not_json(error: &dyn std::error::Error) -> Response {
     let error = rejection::parse_error(format!("not JSON: {error}"));
     json(StatusCode::BAD_REQUEST, error)
 }

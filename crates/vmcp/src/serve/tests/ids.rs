@@ -146,3 +146,30 @@ async fn where_no_id_came_none_goes_back() {
     let refused: Vec<&RawValue> = serde_json::from_str(&refused).unwrap();
     assert_eq!(id_of(refused[0].get()), None);
 }
+
+/// Bytes that are no UTF-8, where nobody looked: the answer said that parameters were missing, and
+/// with an odd id the message was served.
+#[tokio::test]
+async fn a_body_that_is_not_utf8_throughout_is_no_json_whatever_its_id() {
+    let router = served(Rejection::default());
+    for id in ["1", "1.0"] {
+        let mut body =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"x":"_","method":"ping"}}"#).into_bytes();
+        let at = body.iter().position(|byte| *byte == b'_').unwrap();
+        body[at] = 0xff;
+        let mut request = request(Some("2025-11-25"), &json!(null));
+        *request.body_mut() = Body::from(body);
+        let (response, answer) = send(&router, request).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(answer["error"]["code"], json!(-32700), "{answer}");
+    }
+}
+
+/// In a batch, `initialize` without an id was answered as if it were a request.
+#[tokio::test]
+async fn a_notification_in_a_batch_has_no_answer_even_if_it_is_refused() {
+    let router = served(Rejection::default());
+    let body = r#"[{"jsonrpc":"2.0","method":"initialize","params":{}}]"#;
+    let (status, answer) = answer(&router, "2025-03-26", body.to_owned()).await;
+    assert_eq!((status, answer.as_str()), (StatusCode::ACCEPTED, ""));
+}
