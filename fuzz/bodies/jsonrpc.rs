@@ -213,10 +213,8 @@ impl<'a> Asked<'a> {
         }
         // Alone, a notification that cannot be taken is answered with 400 and may have a body.
         let alone = usize::from(!self.is_batch && status.is_client_error());
-        assert!(
-            nameless <= self.nameless + alone + self.others.len(),
-            "{shown}"
-        );
+        let others: usize = self.others.values().sum();
+        assert!(nameless <= self.nameless + alone + others, "{shown}");
     }
 }
 
