@@ -255,9 +255,9 @@ fn has_twice(message: &str, names: &[&str]) -> bool {
 struct Counting(Arc<AtomicUsize>);
 
 impl Counting {
-    fn run<T>(&self, result: T) -> Result<T, VmcpError> {
+    fn run<T>(&self, result: T) -> T {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(result)
+        result
     }
 }
 
@@ -268,7 +268,7 @@ impl Vmcp for Counting {
         _: &Identity,
         _: Option<PaginatedRequestParams>,
     ) -> Result<ListToolsResult, VmcpError> {
-        self.run(ListToolsResult::default())
+        Ok(self.run(ListToolsResult::default()))
     }
 
     async fn call_tool(
@@ -278,7 +278,7 @@ impl Vmcp for Counting {
     ) -> Result<CallToolResponse, VmcpError> {
         self.check_tool_call(&Identity::anonymous(), &call.name)
             .await?;
-        self.run(CallToolResult::success(Vec::new()).into())
+        Ok(self.run(CallToolResult::success(Vec::new()).into()))
     }
 
     async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
@@ -296,7 +296,7 @@ impl Vmcp for Counting {
         _: &Identity,
         _: Option<PaginatedRequestParams>,
     ) -> Result<ListResourcesResult, VmcpError> {
-        self.run(ListResourcesResult::default())
+        Ok(self.run(ListResourcesResult::default()))
     }
 
     async fn list_resource_templates(
@@ -304,7 +304,7 @@ impl Vmcp for Counting {
         _: &Identity,
         _: Option<PaginatedRequestParams>,
     ) -> Result<ListResourceTemplatesResult, VmcpError> {
-        self.run(ListResourceTemplatesResult::default())
+        Ok(self.run(ListResourceTemplatesResult::default()))
     }
 
     async fn read_resource(
@@ -312,7 +312,7 @@ impl Vmcp for Counting {
         _: &Identity,
         _: ReadResourceRequestParams,
     ) -> Result<ReadResourceResponse, VmcpError> {
-        self.run(ReadResourceResult::new(Vec::new()).into())
+        Ok(self.run(ReadResourceResult::new(Vec::new()).into()))
     }
 
     async fn list_prompts(
@@ -320,7 +320,7 @@ impl Vmcp for Counting {
         _: &Identity,
         _: Option<PaginatedRequestParams>,
     ) -> Result<ListPromptsResult, VmcpError> {
-        self.run(ListPromptsResult::default())
+        Ok(self.run(ListPromptsResult::default()))
     }
 
     async fn get_prompt(
@@ -328,7 +328,7 @@ impl Vmcp for Counting {
         _: &Identity,
         _: GetPromptRequestParams,
     ) -> Result<GetPromptResponse, VmcpError> {
-        self.run(GetPromptResult::default().into())
+        Ok(self.run(GetPromptResult::default().into()))
     }
 
     async fn complete(
@@ -336,6 +336,6 @@ impl Vmcp for Counting {
         _: &Identity,
         _: CompleteRequestParams,
     ) -> Result<CompleteResult, VmcpError> {
-        self.run(CompleteResult::default())
+        Ok(self.run(CompleteResult::default()))
     }
 }

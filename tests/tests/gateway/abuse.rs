@@ -39,7 +39,7 @@ async fn every_fuzz_seed_as_a_body_is_answered_and_leaves_the_gateway_serving() 
     assert!(statuses.into_iter().all(|count| count > 0), "{statuses:?}");
 
     let before = backend.calls().await;
-    let called = caller.call("a_echo", json!({"text": "hi"})).await;
-    assert!(called.is_ok(), "{called:?}");
+    let outcome = caller.call("a_echo", json!({"text": "hi"})).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
     assert_eq!(backend.calls().await, before + 1);
 }
