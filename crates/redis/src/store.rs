@@ -15,7 +15,7 @@ use crate::{
     cluster::Cluster,
     config::RedisConfig,
     denials::Denials,
-    error::corrupt,
+    error::{corrupt, unavailable},
     key::key,
     link::{Destination, Link, Target},
     place::{InvalidUrl, Place, Topology},
@@ -196,6 +196,9 @@ impl BucketStore for RedisStore {
     /// Asks all servers, each to write, as a check does. Of a cluster one node that decides is enough.
     async fn ping(&self) -> Result<(), StoreError> {
         let probes = self.queues.probes(self.ends()).await?;
+        if probes.is_empty() {
+            return Err(unavailable("hardly any slot of the cluster is served"));
+        }
         let pings = probes
             .iter()
             .map(|(route, key)| self.probe(route, key).boxed());

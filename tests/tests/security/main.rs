@@ -9,5 +9,6 @@ mod authority;
 mod callers;
 mod command;
 mod frames;
+mod honest;
 mod stage;
 mod tls;
