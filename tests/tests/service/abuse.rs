@@ -14,7 +14,7 @@ use tonic::{
 };
 use toolgate_proto::pb::{
     CheckResponse, CheckStreamRequest, CheckStreamResponse, Decision,
-    check_stream_response::Result as Outcome,
+    check_stream_response::Result as Outcome, limiter_service_client::LimiterServiceClient,
 };
 use toolgate_tests::{Limiter, PATIENCE, RawCodec, Seed, of_user, seeds};
 
@@ -149,7 +149,7 @@ async fn a_text_that_is_no_utf8_ends_its_own_call_or_stream_alone() {
         .expect_err("no UTF-8");
     assert_eq!(status.code(), Code::Internal);
 
-    let mut client = limiter.client().await.expect("a connection");
+    let mut client = LimiterServiceClient::new(channel.clone());
     let (mut sender, receiver) = futures::channel::mpsc::channel(1);
     let other = client.check_stream(receiver).await.expect("a stream");
     let mut other = other.into_inner();
