@@ -40,7 +40,6 @@ pub(super) fn responses(
 }
 
 /// Checks that are decided together, and the ids of their requests.
-#[derive(Default)]
 struct Group {
     terms: Terms,
     ids: Vec<u64>,
