@@ -186,6 +186,7 @@ fn read_replies(message: &[u8], check: Option<&Check>) {
         identity: Identity::anonymous(),
         operation: None,
         cost: Check::COST_OF_ONE,
+        trace: None,
     };
     let check = check.unwrap_or(&any);
     let mut answers = Vec::new();

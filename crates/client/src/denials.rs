@@ -219,6 +219,7 @@ impl Remembered {
         Some(Answer {
             decision: Decision::Denied(denial),
             buckets: vec![status],
+            unlimited: false,
             shadowed: None,
             degraded: false,
         })

@@ -44,6 +44,7 @@
 //!     identity: Identity::new("alice")?.of_issuer("https://id.example.com")?,
 //!     operation: Some(Operation::new(OperationKind::Tool, "github_search")?),
 //!     cost: Check::COST_OF_ONE,
+//!     trace: None,
 //! };
 //! match limiter.check(check).await {
 //!     Verdict::Allowed { .. } => { /* run the tool */ }

@@ -111,6 +111,7 @@ mod tests {
             identity: Identity::anonymous(),
             operation: None,
             cost: Check::COST_OF_ONE,
+            trace: None,
         };
         sign(&of_stream(outcome, &check, Duration::from_millis(50)))
     }

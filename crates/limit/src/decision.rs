@@ -78,6 +78,8 @@ pub struct Answer {
     /// refusing bucket alone. None at all: nothing limits the call, or it was allowed by a remote
     /// limiter that was not asked for them.
     pub buckets: Vec<BucketStatus>,
+    /// Nothing limits the call. A remote limiter does not say so.
+    pub unlimited: bool,
     /// The denial that a policy in shadow mode has kept back.
     pub shadowed: Option<Denial>,
     /// Decided without the store.
@@ -90,6 +92,7 @@ impl Answer {
         Self {
             decision: Decision::Allowed,
             buckets: Vec::new(),
+            unlimited: true,
             shadowed: None,
             degraded: false,
         }
@@ -160,6 +163,7 @@ fn answer(plan: &Plan, decision: Decision, buckets: &[Bucket], now: Timestamp) -
     Answer {
         decision,
         buckets: plan.limits().zip(shown).map(status).collect(),
+        unlimited: false,
         shadowed: None,
         degraded: false,
     }

@@ -54,6 +54,7 @@
 //!     identity: Identity::new("alice")?,
 //!     operation: None,
 //!     cost: Check::COST_OF_ONE,
+//!     trace: None,
 //! };
 //! futures::executor::block_on(async {
 //!     assert!(limiter.check(check.clone()).await?.decision.is_allowed());
@@ -80,6 +81,7 @@ mod quota;
 mod server_id;
 mod snapshot;
 mod store;
+mod trace;
 
 pub use bucket::Bucket;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -98,3 +100,4 @@ pub use quota::{Quota, QuotaError};
 pub use server_id::ServerId;
 pub use snapshot::Snapshot;
 pub use store::{BucketStore, StoreError};
+pub use trace::TraceContext;

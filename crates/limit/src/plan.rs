@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use smallvec::SmallVec;
 
-use crate::{Group, Identity, Limit, Operation, ServerId};
+use crate::{Group, Identity, Limit, Operation, ServerId, TraceContext};
 
 /// May `identity` run `operation` on `server` now?
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Check {
     pub operation: Option<Operation>,
     /// Tokens asked for, of every bucket.
     pub cost: NonZeroU32,
+    /// The span that asks, if it is traced.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 impl Check {
@@ -30,6 +32,7 @@ pub struct Plan {
     server: ServerId,
     cost: u32,
     omits_buckets: bool,
+    trace: Option<Arc<TraceContext>>,
     groups: SmallVec<[PlannedGroup; 2]>,
 }
 
@@ -52,6 +55,7 @@ impl Plan {
             server,
             cost: cost.get(),
             omits_buckets: false,
+            trace: None,
             groups: SmallVec::new(),
         }
     }
@@ -82,6 +86,18 @@ impl Plan {
     /// Whether an answer that allows need not show the buckets.
     pub const fn omits_buckets(&self) -> bool {
         self.omits_buckets
+    }
+
+    /// The same plan, of a check that belongs to `trace`.
+    #[must_use]
+    pub(crate) fn traced(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The span that asks, if it is traced.
+    pub const fn trace(&self) -> Option<&Arc<TraceContext>> {
+        self.trace.as_ref()
     }
 
     /// The buckets by group.

@@ -144,7 +144,7 @@ impl Policy {
         if !per_user.is_empty() {
             plan.add(Group::User(UserKey::of(&check.identity)), per_user);
         }
-        plan
+        plan.traced(check.trace.clone())
     }
 
     /// All buckets that callers share, or all that one user has, as one plan: to look at them or

@@ -85,6 +85,7 @@ fn plan(policy: &Policy, user: u8, tool: bool, cost: u32) -> Plan {
         identity: Identity::new(format!("user-{user}")).expect("valid"),
         operation: tool.then(|| Operation::new(OperationKind::Tool, "search").expect("valid")),
         cost: NonZeroU32::new(cost).expect("positive"),
+        trace: None,
     })
 }
 

@@ -35,6 +35,7 @@ impl pb::CheckResponse {
         Ok(Answer {
             decision,
             buckets,
+            unlimited: false,
             shadowed: None,
             degraded: self.degraded,
         })
@@ -125,6 +126,7 @@ mod tests {
             identity: Identity::new("alice")?,
             operation: Some(Operation::new(OperationKind::Tool, "search")?),
             cost: Check::COST_OF_ONE,
+            trace: None,
         })
     }
 
@@ -150,6 +152,7 @@ mod tests {
         Answer {
             decision: Decision::Denied(denial),
             buckets,
+            unlimited: false,
             shadowed: None,
             degraded: true,
         }

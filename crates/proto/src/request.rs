@@ -45,7 +45,7 @@ impl pb::CheckStreamRequest {
             check: Some(check),
             // A timeout that no duration can hold is none.
             timeout: timeout.try_into().ok(),
-            omit_buckets_if_allowed: false,
+            ..Self::default()
         }
     }
 }
@@ -75,6 +75,7 @@ mod tests {
                     identity: identity.clone(),
                     operation,
                     cost: Check::COST_OF_ONE.saturating_add(6),
+                    trace: None,
                 };
                 let read = Check::try_from(pb::CheckRequest::from(&check)).expect("valid");
                 assert_eq!(read.server, check.server);

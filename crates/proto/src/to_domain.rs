@@ -24,6 +24,7 @@ impl TryFrom<pb::CheckRequest> for Check {
                 .map_or_else(|| Ok(Identity::anonymous()), identity_of)?,
             operation,
             cost: NonZeroU32::new(request.cost).unwrap_or(Self::COST_OF_ONE),
+            trace: None,
         })
     }
 }
@@ -164,7 +165,7 @@ mod tests {
                 seconds: -1,
                 nanos: 0,
             }),
-            omit_buckets_if_allowed: false,
+            ..pb::CheckStreamRequest::default()
         };
         assert_eq!(request.into_check().expect_err("negative").field, "timeout");
     }

@@ -123,6 +123,7 @@ impl Denials {
         Some(Answer {
             decision: Decision::Denied(denial),
             buckets: vec![status],
+            unlimited: false,
             shadowed: None,
             degraded: false,
         })

@@ -5,7 +5,7 @@
 //! store and gRPC meet.
 //!
 //! ```text
-//! LimiterService --Check--> ReplicaLimiter --Plan--> MemoryStore or RedisStore
+//! LimiterService --Check--> ObservedLimiter -> ReplicaLimiter --Plan--> MemoryStore or RedisStore
 //!                                          `-in an outage of Redis-> local MemoryStore
 //! AdminService   ---------> Registry (policies, reloads), ReplicaLimiter (buckets, resets)
 //! Monitor        ---------> store, every second -> grpc.health.v1, /readyz, the breaker
@@ -19,6 +19,7 @@ mod grpc;
 mod health;
 mod http;
 mod listen;
+mod observe;
 mod outage;
 mod preface;
 mod server;

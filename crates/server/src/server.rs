@@ -26,6 +26,7 @@ use crate::{
     health::Monitor,
     http,
     listen::Listener,
+    observe::{DenialLog, ObservedLimiter, Observers},
     stores::Stores,
     tls::{Reload, Tls, TlsError},
     worker::Workers,
@@ -208,6 +209,7 @@ fn services(
 ) -> Result<Routes, ServerError> {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
+    let limiter = ObservedLimiter::new(limiter, Observers::new(vec![Arc::new(DenialLog)]));
     let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks));
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -58,6 +58,7 @@ impl Gate {
             identity: identity.clone(),
             operation: Operation::new(kind, name).ok(),
             cost: Check::COST_OF_ONE,
+            trace: None,
         };
         let asked = Instant::now();
         let verdict = self.limiter.check(check).await;

@@ -117,6 +117,7 @@ fn request(check: &Check) -> Vec<u8> {
         check: Some(CheckRequest::from(check)),
         timeout: None,
         omit_buckets_if_allowed: true,
+        ..CheckStreamRequest::default()
     }
     .encode_to_vec()
 }

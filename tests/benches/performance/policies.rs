@@ -101,5 +101,6 @@ pub(crate) fn check(number: usize) -> Check {
         identity: Identity::new(format!("user-{user}")).expect("valid"),
         operation: Some(operation(tool)),
         cost: NonZeroU32::MIN,
+        trace: None,
     }
 }

@@ -62,6 +62,7 @@ async fn a_rolling_restart_fails_no_check_and_admits_none_too_many() {
                         identity: Identity::anonymous(),
                         operation: None,
                         cost: Check::COST_OF_ONE,
+                        trace: None,
                     })
                     .await
             }

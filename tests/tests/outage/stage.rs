@@ -74,7 +74,7 @@ impl Caller {
             id: self.next,
             check: Some(check),
             timeout: None,
-            omit_buckets_if_allowed: false,
+            ..CheckStreamRequest::default()
         };
         self.next += 1;
         self.requests

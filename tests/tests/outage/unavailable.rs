@@ -120,7 +120,7 @@ async fn on_a_stream_an_outage_fails_checks_and_not_the_stream() {
             id,
             check: Some(of_user("alice")),
             timeout: None,
-            omit_buckets_if_allowed: false,
+            ..CheckStreamRequest::default()
         };
         requests.send(check).await.expect("the stream goes on");
         let reply = replies
@@ -286,7 +286,7 @@ async fn under_overload_what_is_paid_is_answered() {
         id,
         check: Some(of_user(&format!("user-{id}"))),
         timeout: None,
-        omit_buckets_if_allowed: false,
+        ..CheckStreamRequest::default()
     });
     let mut open = Vec::new();
     for requests in requests.collect::<Vec<_>>().chunks(1_000) {

@@ -55,7 +55,7 @@ async fn checks_of_many_servers_land_on_all_nodes_and_are_exact() {
         id: id as u64,
         check: Some(of_server(id % SERVERS)),
         timeout: None,
-        omit_buckets_if_allowed: false,
+        ..CheckStreamRequest::default()
     });
     let requests: Vec<_> = requests.collect();
     let replies = client.check_stream(stream::iter(requests)).await;

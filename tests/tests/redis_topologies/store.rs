@@ -32,6 +32,7 @@ pub(crate) fn plan(server: &str) -> Plan {
         identity: Identity::new("alice").expect("valid"),
         operation: None,
         cost: NonZeroU32::MIN,
+        trace: None,
     })
 }
 

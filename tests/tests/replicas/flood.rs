@@ -66,6 +66,7 @@ impl Connection {
             check: Some(self.check.clone()),
             timeout: None,
             omit_buckets_if_allowed: true,
+            ..CheckStreamRequest::default()
         };
         self.requests.send(request).await.expect("it is read");
     }

@@ -286,6 +286,7 @@ async fn ask(gateway: &Client, cost: u32) -> bool {
         identity: Identity::anonymous(),
         operation: None,
         cost: cost.try_into().expect("not zero"),
+        trace: None,
     };
     let answer = gateway.check(check).await.expect("a decision");
     answer.decision.is_allowed()

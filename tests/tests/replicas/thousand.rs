@@ -59,7 +59,7 @@ async fn by_stream(replicas: &[Limiter; 2]) -> usize {
             id: u64::try_from(id).expect("fits"),
             check: Some(of_tool("alice", "search")),
             timeout: None,
-            omit_buckets_if_allowed: false,
+            ..CheckStreamRequest::default()
         });
         let replies = client.check_stream(stream::iter(requests)).await;
         let replies: Vec<_> = replies.expect("a stream").into_inner().collect().await;

@@ -84,6 +84,7 @@ async fn on_a_stream_each_check_is_refused_for_itself_and_the_stream_goes_on() {
         check: Some(of(if id % 2 == 0 { "test/a" } else { "test/b" })),
         timeout: None,
         omit_buckets_if_allowed: true,
+        ..CheckStreamRequest::default()
     });
     let answers = team_a.check_stream(futures::stream::iter(requests)).await;
     let answers: Vec<_> = answers.expect("a stream").into_inner().collect().await;

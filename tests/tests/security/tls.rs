@@ -23,6 +23,7 @@ pub(crate) fn call_of(server: &str, user: &str) -> Check {
         identity: User::new(user).expect("valid"),
         operation: None,
         cost: Check::COST_OF_ONE,
+        trace: None,
     }
 }
 

@@ -14,7 +14,7 @@ async fn on_a_stream_a_wrong_check_fails_alone() {
         id,
         check,
         timeout: None,
-        omit_buckets_if_allowed: false,
+        ..CheckStreamRequest::default()
     };
     let wrong = toolgate_proto::pb::CheckRequest::default();
     let requests = [
@@ -60,7 +60,7 @@ async fn on_a_stream_a_message_that_is_too_large_costs_no_other_check() {
         id,
         check: Some(check),
         timeout: None,
-        omit_buckets_if_allowed: false,
+        ..CheckStreamRequest::default()
     };
     let mut requests: Vec<_> = (0..100).map(|id| check(id, of_user("alice"))).collect();
     requests.push(check(100, of_tool("alice", &"x".repeat(70_000))));
@@ -92,6 +92,7 @@ async fn buckets_are_left_out_where_they_are_not_wanted_but_never_of_a_denial() 
         check: Some(of_user("alice")),
         timeout: None,
         omit_buckets_if_allowed: id != 0,
+        ..CheckStreamRequest::default()
     });
     let replies = client.check_stream(futures::stream::iter(requests)).await;
     let replies: Vec<_> = replies.expect("a stream").into_inner().collect().await;

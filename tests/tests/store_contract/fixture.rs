@@ -213,6 +213,7 @@ impl Call<'_> {
             identity: Identity::new(self.user).expect("a valid subject"),
             operation: self.tool.map(tool),
             cost: NonZeroU32::new(self.cost).expect("a positive cost"),
+            trace: None,
         }
     }
 }

@@ -21,6 +21,7 @@ fn check(identity: Identity, operation: Option<Operation>, cost: u32) -> Check {
         identity,
         operation,
         cost: cost.try_into().expect("not zero"),
+        trace: None,
     }
 }
 
@@ -52,6 +53,7 @@ fn denied(check: &Check, scope: Scope, operation: Option<Operation>) -> Answer {
             ),
             status(&refusing, 3, 7 * SECOND),
         ],
+        unlimited: false,
         shadowed: None,
         degraded: false,
     }

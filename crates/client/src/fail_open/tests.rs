@@ -53,6 +53,7 @@ fn check(tool: Option<&str>) -> Check {
         identity: Identity::anonymous(),
         operation: tool,
         cost: Check::COST_OF_ONE,
+        trace: None,
     }
 }
 

@@ -8,6 +8,7 @@ fn check() -> Check {
         identity: Identity::anonymous(),
         operation: Some(Operation::new(OperationKind::Tool, "search").expect("valid")),
         cost: Check::COST_OF_ONE,
+        trace: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn take(store: &MemoryStore<ManualClock>, policy: &Policy, user: u32) -> Result<
         identity: Identity::new(format!("user-{user}")).expect("valid"),
         operation: None,
         cost: Check::COST_OF_ONE,
+        trace: None,
     };
     let answer = block_on(store.take(vec![policy.plan(&check)])).remove(0)?;
     Ok(answer.decision.is_allowed())
@@ -93,6 +94,7 @@ fn a_denial_takes_no_room() {
             identity: Identity::anonymous(),
             operation: None,
             cost: cost.try_into().expect("positive"),
+            trace: None,
         };
         policy.plan(&check)
     };

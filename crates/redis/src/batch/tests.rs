@@ -28,6 +28,7 @@ fn plan(policy: &Policy, number: usize) -> Plan {
         identity: Identity::new(format!("user-{number}")).expect("a valid subject"),
         operation: Some(tool(number)),
         cost: Check::COST_OF_ONE,
+        trace: None,
     })
 }
 

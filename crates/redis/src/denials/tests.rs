@@ -31,6 +31,7 @@ fn plan(policy: &Policy, user: &str, tool: Option<&str>, cost: u32) -> Plan {
         identity: Identity::new(user).expect("a valid subject"),
         operation: tool.map(|name| Operation::new(OperationKind::Tool, name).expect("valid")),
         cost: cost.try_into().expect("not zero"),
+        trace: None,
     })
 }
 

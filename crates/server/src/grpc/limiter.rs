@@ -5,24 +5,24 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, StreamExt as _, future, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
-use toolgate_limit::{Answer, Check, Limiter as _};
+use toolgate_limit::{Answer, Check};
 use toolgate_proto::pb::{
     CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
     PeekResponse, limiter_service_server::LimiterService,
 };
 
 use super::{Peer, check_bound::CheckBound, handover, status, stream::responses};
-use crate::outage::ReplicaLimiter;
+use crate::observe::ObservedLimiter;
 
 /// Answers checks over gRPC.
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
-    limiter: Arc<ReplicaLimiter>,
+    limiter: Arc<ObservedLimiter>,
     checks: Arc<CheckBound>,
 }
 
 impl LimiterGrpc {
-    pub(crate) const fn new(limiter: Arc<ReplicaLimiter>, checks: Arc<CheckBound>) -> Self {
+    pub(crate) const fn new(limiter: Arc<ObservedLimiter>, checks: Arc<CheckBound>) -> Self {
         Self { limiter, checks }
     }
 
@@ -30,7 +30,7 @@ impl LimiterGrpc {
         let admitted = self.checks.admit(1);
         let _admitted = admitted.ok_or_else(|| self.checks.too_many())?;
         let answer = self.limiter.check(check).await;
-        answer.map_err(|error| status::undecided(&error))
+        answer.map_err(|error| status::undecided(&error.into()))
     }
 }
 

@@ -17,7 +17,7 @@ use toolgate_proto::pb::{
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
 use super::{Peer, check_bound::CheckBound, status};
-use crate::outage::ReplicaLimiter;
+use crate::observe::ObservedLimiter;
 
 /// The most groups of one stream that are decided at a time. While there are so many, the stream is
 /// not read, and HTTP/2 flow control holds the caller back.
@@ -26,7 +26,7 @@ const MAX_GROUPS_IN_FLIGHT: usize = 32;
 /// The responses to `requests`, as they are decided. An error is one of its check, not of the
 /// stream.
 pub(super) fn responses(
-    limiter: Arc<ReplicaLimiter>,
+    limiter: Arc<ObservedLimiter>,
     bound: Arc<CheckBound>,
     peer: Arc<Peer>,
     requests: impl Stream<Item = CheckStreamRequest>,
@@ -106,7 +106,7 @@ impl Group {
 
     async fn decide(
         self,
-        limiter: Arc<ReplicaLimiter>,
+        limiter: Arc<ObservedLimiter>,
         bound: Arc<CheckBound>,
     ) -> Vec<CheckStreamResponse> {
         let Self {

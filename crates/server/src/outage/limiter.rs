@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use toolgate_limit::{
-    Answer, BucketStore, Check, Identity, Limiter, LimiterError, Operation, Plan, Policies, Policy,
+    Answer, BucketStore, Check, Identity, LimiterError, Operation, Plan, Policies, Policy,
     ServerId, StoreError, StoreLimiter,
 };
 
@@ -128,7 +128,8 @@ impl ReplicaLimiter {
         answers
     }
 
-    async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
+    /// As [`StoreLimiter::look`].
+    pub(crate) async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
         if let Some(permit) = self.breaker.permit() {
             match self.shared.look(check).await {
                 Ok(answer) => return Ok(answer),
@@ -161,19 +162,6 @@ impl BucketStore for Undecided {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Err(self.0.error())
-    }
-}
-
-#[tonic::async_trait]
-impl Limiter for ReplicaLimiter {
-    async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
-        let mut answers = self.check_all(&[check], false).await;
-        let answer = answers.pop().unwrap_or_else(|| Err(self.breaker.error()));
-        Ok(answer?)
-    }
-
-    async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {
-        Ok(self.look(&check).await?)
     }
 }
 

@@ -113,6 +113,7 @@ fn check(user: &str) -> Check {
         identity: Identity::new(user).expect("valid"),
         operation: None,
         cost: Check::COST_OF_ONE,
+        trace: None,
     }
 }
 
@@ -125,8 +126,12 @@ fn timeout() -> StoreError {
 impl Replica {
     /// Whether alice may, and whether the replica has decided alone.
     async fn ask(&self) -> (bool, bool) {
-        let answer = self.limiter.check(check("alice")).await.expect("decided");
+        let answer = self.decide(check("alice")).await.expect("decided");
         (answer.decision.is_allowed(), answer.degraded)
+    }
+
+    async fn decide(&self, check: Check) -> Result<Answer, StoreError> {
+        self.limiter.check_all(&[check], false).await.remove(0)
     }
 
     fn asked(&self) -> usize {
@@ -176,7 +181,11 @@ async fn a_peek_is_decided_alone_too_and_pays_nothing() {
     let replica = replica(1, true);
     replica.store.fail(Some(timeout()));
     for _ in 0..2 {
-        let peek = replica.limiter.peek(check("alice")).await.expect("decided");
+        let peek = replica
+            .limiter
+            .look(&check("alice"))
+            .await
+            .expect("decided");
         assert!(peek.degraded && peek.decision.is_allowed());
         assert_eq!(peek.buckets[0].remaining, 1);
     }
@@ -189,12 +198,17 @@ async fn what_no_limit_concerns_is_allowed_whatever_becomes_of_the_store() {
     for local in [true, false] {
         let replica = replica(1, local);
         replica.store.fail(Some(timeout()));
-        let _ = replica.limiter.check(check("alice")).await;
+        let _ = replica.decide(check("alice")).await;
         let check = Check {
             server: "test/other".parse().expect("valid"),
             ..check("alice")
         };
-        let answer = replica.limiter.check(check).await.expect("decided");
+        let answer = replica
+            .limiter
+            .check_all(&[check], false)
+            .await
+            .remove(0)
+            .expect("decided");
         assert!(answer.decision.is_allowed() && !answer.degraded);
     }
 }
@@ -204,14 +218,15 @@ async fn a_replica_that_may_not_decide_alone_gives_the_error_at_once() {
     let replica = replica(1, false);
     replica.store.fail(Some(timeout()));
     for _ in 0..3 {
-        let error = replica.limiter.check(check("alice")).await;
+        let error = replica.decide(check("alice")).await;
         let error = error.expect_err("undecided");
-        assert!(
-            matches!(error, LimiterError::Store(StoreError::Timeout { .. })),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Timeout { .. }), "{error}");
     }
-    replica.limiter.peek(check("alice")).await.expect_err("too");
+    replica
+        .limiter
+        .look(&check("alice"))
+        .await
+        .expect_err("too");
     assert_eq!(replica.asked(), 1);
 }
 
@@ -239,15 +254,12 @@ async fn users_beyond_the_bound_are_an_error_and_the_others_go_on_being_limited(
     let replica = replica(1, true);
     replica.store.fail(Some(timeout()));
     for user in ["alice", "bob", "carol"] {
-        let answer = replica.limiter.check(check(user)).await.expect("room");
+        let answer = replica.decide(check(user)).await.expect("room");
         assert!(answer.decision.is_allowed());
     }
-    let error = replica.limiter.check(check("dave")).await;
+    let error = replica.decide(check("dave")).await;
     let error = error.expect_err("no room");
-    assert!(
-        matches!(error, LimiterError::Store(StoreError::Full { max: 3 })),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Full { max: 3 }), "{error}");
     assert_eq!(replica.ask().await, (false, true));
 }
 

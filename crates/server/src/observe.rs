@@ -1,0 +1,99 @@
+//! Who is told of each decision, and by whom.
+//!
+//! ```text
+//! grpc -> ObservedLimiter -> ReplicaLimiter
+//!               `-> Observers: each of them, once for the checks that were decided together
+//! ```
+//!
+//! Observers run on the call's road, on every check, so they do no more than count: no waiting, no
+//! lock that another worker holds for long, nothing that grows without a bound.
+
+use std::{fmt, sync::Arc};
+
+use toolgate_limit::{Answer, Check, LimiterError, StoreError};
+
+use crate::outage::ReplicaLimiter;
+
+mod log;
+
+pub(crate) use log::DenialLog;
+
+/// Sees decisions go by.
+pub(crate) trait Observer: fmt::Debug + Send + Sync {
+    /// Told of checks that were decided, or not, together. Peeks are none.
+    fn decided(&self, decided: &Decided<'_>);
+}
+
+/// Checks that were decided together, and their answers in the same order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decided<'a> {
+    pub(crate) checks: &'a [Check],
+    pub(crate) answers: &'a [Result<Answer, StoreError>],
+}
+
+impl<'a> Decided<'a> {
+    /// Each check with its answer.
+    pub(crate) fn each(
+        &self,
+    ) -> impl Iterator<Item = (&'a Check, &'a Result<Answer, StoreError>)> + use<'a> {
+        self.checks.iter().zip(self.answers)
+    }
+}
+
+/// The observers of one worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
+
+impl Observers {
+    pub(crate) fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
+        Self(observers)
+    }
+
+    fn decided(&self, decided: &Decided<'_>) {
+        for observer in &self.0 {
+            observer.decided(decided);
+        }
+    }
+}
+
+/// Decides as the limiter that it holds, and tells observers.
+#[derive(Clone, Debug)]
+pub(crate) struct ObservedLimiter {
+    limiter: ReplicaLimiter,
+    observers: Observers,
+}
+
+impl ObservedLimiter {
+    pub(crate) const fn new(limiter: ReplicaLimiter, observers: Observers) -> Self {
+        Self { limiter, observers }
+    }
+
+    /// Decides `checks` together, as [`ReplicaLimiter::check_all`].
+    pub(crate) async fn check_all(
+        &self,
+        checks: &[Check],
+        omit_buckets: bool,
+    ) -> Vec<Result<Answer, StoreError>> {
+        let answers = self.limiter.check_all(checks, omit_buckets).await;
+        self.observers.decided(&Decided {
+            checks,
+            answers: &answers,
+        });
+        answers
+    }
+
+    /// Decides one check.
+    pub(crate) async fn check(&self, check: Check) -> Result<Answer, StoreError> {
+        let mut answers = self.check_all(&[check], false).await;
+        answers.pop().unwrap_or_else(|| {
+            Err(StoreError::Corrupt(
+                "the limiter has left out an answer".to_owned(),
+            ))
+        })
+    }
+
+    /// Decides, and pays nothing. Nobody is told.
+    pub(crate) async fn peek(&self, check: Check) -> Result<Answer, LimiterError> {
+        Ok(self.limiter.look(&check).await?)
+    }
+}
