@@ -12,10 +12,12 @@ use toolgate_limit::GoDuration;
 
 use crate::{CallerRule, Listen, OnOutage};
 
+mod audit;
 mod connections;
 mod store;
 mod tls;
 
+pub use audit::{AuditConfig, AuditDestination, AuditSettings};
 pub use connections::{ConnectionBounds, ConnectionSettings};
 pub use store::{RedisSettings, RedisTlsSettings, SentinelSettings, StoreConfig};
 pub use tls::{TlsFiles, TlsSettings};
@@ -108,6 +110,10 @@ pub struct Settings {
     #[command(flatten)]
     pub connections: ConnectionSettings,
 
+    /// The audit stream.
+    #[command(flatten)]
+    pub audit: AuditSettings,
+
     /// Serve `AdminService`, which shows and resets all buckets, to callers without a certificate
     /// on an address that is not loopback
     #[arg(
@@ -182,6 +188,8 @@ pub struct Config {
     pub grpc_tls: Option<TlsFiles>,
     /// Bounds on connections to the gRPC API.
     pub connections: ConnectionBounds,
+    /// The audit stream, if there is one.
+    pub audit: Option<AuditConfig>,
     /// Whether callers without a certificate may use `AdminService` from everywhere.
     pub insecure_admin: bool,
     /// Who may check which servers. Empty: every caller may check all.
@@ -224,6 +232,9 @@ pub enum ConfigError {
     /// A memory store that keeps nobody would refuse everybody.
     #[error("memoryMaxUsers must be at least 1")]
     NoUsers,
+    /// A share of denials.
+    #[error("audit.sampleRatio must be above 0 and at most 1, not {0}")]
+    SampleRatio(f64),
     /// A bound of zero would shut everybody out.
     #[error("{0} must be at least 1")]
     ZeroCount(&'static str),
@@ -291,6 +302,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
             grpc_tls: self.grpc_tls.over(below.grpc_tls),
             connections: self.connections.over(below.connections),
+            audit: self.audit.over(below.audit),
             insecure_admin: self.insecure_admin.or(below.insecure_admin),
             callers: if self.callers.is_empty() {
                 below.callers
@@ -337,6 +349,7 @@ impl TryFrom<Settings> for Config {
                 .map_or(Duration::from_secs(10), |timeout| timeout.0),
             grpc_tls,
             connections: settings.connections.into_bounds()?,
+            audit: settings.audit.into_config()?,
             insecure_admin,
             callers: settings.callers,
         })

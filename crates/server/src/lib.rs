@@ -11,6 +11,7 @@
 //! Monitor        ---------> store, every second -> grpc.health.v1, /readyz, the breaker
 //! ```
 
+mod audit;
 mod call;
 mod callers;
 mod config;
@@ -28,10 +29,12 @@ mod stores;
 mod tls;
 mod worker;
 
+pub use audit::{AuditError, Salt, SaltError};
 pub use callers::{CallerRule, InvalidSan, InvalidServerPattern, SanPattern, ServerPattern};
 pub use config::{
-    Config, ConfigError, ConnectionBounds, ConnectionSettings, RedisSettings, RedisTlsSettings,
-    Secret, SentinelSettings, Settings, StoreConfig, TlsFiles, TlsSettings,
+    AuditConfig, AuditDestination, AuditSettings, Config, ConfigError, ConnectionBounds,
+    ConnectionSettings, RedisSettings, RedisTlsSettings, Secret, SentinelSettings, Settings,
+    StoreConfig, TlsFiles, TlsSettings,
 };
 pub use listen::{InvalidListen, Listen};
 pub use outage::{OnOutage, StoreState};

@@ -12,11 +12,11 @@ use std::{fmt, sync::Arc};
 
 use toolgate_limit::{Answer, Check, LimiterError, StoreError};
 
-use crate::outage::ReplicaLimiter;
+use crate::{audit::Audit, outage::ReplicaLimiter};
 
 mod log;
 
-pub(crate) use log::DenialLog;
+use log::DenialLog;
 
 /// Sees decisions go by.
 pub(crate) trait Observer: fmt::Debug + Send + Sync {
@@ -40,15 +40,28 @@ impl<'a> Decided<'a> {
     }
 }
 
+/// All that observes, on whichever worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Observation {
+    pub(crate) audit: Option<Audit>,
+}
+
+impl Observation {
+    /// The observers of one worker more.
+    pub(crate) fn of_worker(&self) -> Observers {
+        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(DenialLog)];
+        if let Some(audit) = &self.audit {
+            observers.push(Arc::new(audit.clone()));
+        }
+        Observers(observers)
+    }
+}
+
 /// The observers of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
 
 impl Observers {
-    pub(crate) fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
-        Self(observers)
-    }
-
     fn decided(&self, decided: &Decided<'_>) {
         for observer in &self.0 {
             observer.decided(decided);

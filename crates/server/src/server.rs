@@ -19,14 +19,15 @@ use toolgate_proto::{
 use toolgate_redis::InvalidUrl;
 
 use crate::{
-    Config, ConnectionBounds, Listen, StoreState,
+    AuditError, Config, ConnectionBounds, Listen, StoreState,
+    audit::Audit,
     call::CallBound,
     connection::{Connections, Terms},
     grpc::{Admin, CallerRules, CheckBound, LimiterGrpc, Peer},
     health::Monitor,
     http,
     listen::Listener,
-    observe::{DenialLog, ObservedLimiter, Observers},
+    observe::{Observation, ObservedLimiter, Observers},
     stores::Stores,
     tls::{Reload, Tls, TlsError},
     worker::Workers,
@@ -53,6 +54,7 @@ pub struct Server {
     tls: Option<(Arc<Tls>, Reload)>,
     bounds: ConnectionBounds,
     callers: Arc<CallerRules>,
+    observation: Observation,
     /// Reloads policies as long as the server lives.
     _watch: Watch,
 }
@@ -80,6 +82,9 @@ pub enum ServerError {
     /// The descriptors of the API cannot be served.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The audit stream cannot be had.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The certificates are wrong.
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
@@ -112,6 +117,7 @@ impl Server {
             tls: config.grpc_tls.as_ref().map(Reload::open).transpose()?,
             bounds: config.connections,
             callers: Arc::new(caller_rules(config)),
+            observation: observation(config)?,
             _watch: watch,
         })
     }
@@ -164,8 +170,10 @@ impl Server {
         };
         let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
         let checks = Arc::new(CheckBound::new(self.max_in_flight));
+        let observation = self.observation.clone();
         let build = move || {
-            let routes = services(&registry, &stores, &checks)?.add_service(health_service.clone());
+            let routes = services(&registry, &stores, &checks, observation.of_worker())?
+                .add_service(health_service.clone());
             Ok(Connections {
                 routes: routes.prepare(),
                 terms: terms.clone(),
@@ -189,6 +197,9 @@ impl Server {
                 })
             }
         };
+        if let Some(audit) = &self.observation.audit {
+            audit.flush().await;
+        }
         http.abort();
         outcome
     }
@@ -201,15 +212,27 @@ async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
     })
 }
 
+fn observation(config: &Config) -> Result<Observation, AuditError> {
+    let clock = || Arc::new(SystemClock::new());
+    let audit = config
+        .audit
+        .as_ref()
+        .map(|audit| Audit::open(audit, clock()));
+    Ok(Observation {
+        audit: audit.transpose()?,
+    })
+}
+
 /// All services but health, for one worker.
 fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
     checks: &Arc<CheckBound>,
+    observers: Observers,
 ) -> Result<Routes, ServerError> {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
-    let limiter = ObservedLimiter::new(limiter, Observers::new(vec![Arc::new(DenialLog)]));
+    let limiter = ObservedLimiter::new(limiter, observers);
     let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks));
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -5,6 +5,7 @@ mod buckets;
 mod check;
 mod peek;
 mod policies;
+mod pseudonym;
 mod reset;
 mod serve;
 mod validate;
@@ -39,6 +40,7 @@ enum Command {
     Reset(reset::Reset),
     Policies(policies::Policies),
     Validate(validate::Validate),
+    Pseudonym(pseudonym::Pseudonym),
     Bench(bench::Bench),
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
             Command::Reset(reset) => reset.run().await,
             Command::Policies(policies) => policies.run().await,
             Command::Validate(validate) => validate.run(),
+            Command::Pseudonym(pseudonym) => pseudonym.run(),
             Command::Bench(bench) => bench.run().await,
         }
     });

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use toolgate_limit::{Policies as _, Policy};
-use toolgate_server::{Config, Listen, Server, Settings, StoreConfig};
+use toolgate_server::{AuditDestination, Config, Listen, Server, Settings, StoreConfig};
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
@@ -55,7 +55,16 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let server = Server::bind(&config).await?;
         // Whoever started the limiter may not read; it serves all the same.
-        let _ = stdout().write_all(greeting(&server, &config).as_bytes());
+        let greeting = greeting(&server, &config);
+        let stdout_is_taken = matches!(
+            &config.audit,
+            Some(audit) if audit.to == AuditDestination::Stdout
+        );
+        let _ = if stdout_is_taken {
+            stderr().write_all(greeting.as_bytes())
+        } else {
+            stdout().write_all(greeting.as_bytes())
+        };
 
         let stop = async {
             tokio::select! {
