@@ -4,11 +4,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto performance fuzz deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto alerts performance fuzz deny clean
 
 CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
 PYTHON := .tools/python/bin/python
+PROMTOOL := .tools/bin/promtool
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # grpcurl is tested with where Go can build it; the official SDKs for MCP and a server from npm
@@ -18,9 +19,9 @@ TEST_FEATURES := --features toolgate-tests/sdk $(if $(shell command -v go),--fea
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
-test: tools fmt clippy doc isolation proto unit
+test: tools fmt clippy doc isolation proto alerts unit
 
-tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(if $(shell command -v go),$(GRPCURL))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PROMTOOL) $(if $(shell command -v go),$(GRPCURL))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -46,6 +47,13 @@ $(PYTHON):
 
 $(GRPCURL):
 	GOBIN=$(dir $@) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+# Out of Debian's package, whose server is not wanted.
+$(PROMTOOL):
+	@$(SUDO) apt-get update -qq
+	@mkdir -p $(@D) && cd $(@D) && apt-get download -q prometheus
+	dpkg-deb --fsys-tarfile $(@D)/prometheus_*.deb | tar -xO ./usr/bin/promtool > $@.new
+	@rm $(@D)/prometheus_*.deb && chmod +x $@.new && mv $@.new $@
 
 fmt:
 	cargo fmt --all --check
@@ -75,6 +83,10 @@ isolation:
 	  count=$$(cargo tree --workspace -e normal --prefix none --locked | grep -E "^$$only_one v" | cut -d' ' -f1,2 | sort -u | wc -l); \
 	  if [ "$$count" != 1 ]; then echo "$$count versions of $$only_one" >&2; exit 1; fi; \
 	done
+
+alerts:
+	$(PROMTOOL) check rules deploy/observability/alerts.yaml
+	$(PROMTOOL) test rules deploy/observability/alerts.test.yaml
 
 proto:
 	$(BUF) lint
