@@ -24,15 +24,18 @@ pub struct Limit {
     quota: Quota,
     field: Arc<str>,
     field_hash: u64,
+    text: Box<str>,
 }
 
 impl Limit {
     /// The limit of `quota` at `scope` on `operation`, or on the server as a whole.
     pub fn new(server: ServerId, operation: Option<Operation>, scope: Scope, quota: Quota) -> Self {
         let field = key::field(operation.as_ref());
+        let text = text(&server, operation.as_ref(), scope, quota);
         Self {
             field_hash: FixedState::default().hash_one(&*field),
             field,
+            text: text.into(),
             server,
             operation,
             scope,
@@ -74,14 +77,18 @@ impl Limit {
 /// As people say it: `10 calls per 1m per user of tool github_search`.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_user = match self.scope {
-            Scope::Global => "",
-            Scope::PerUser => " per user",
-        };
-        write!(f, "{}{per_user} of ", self.quota)?;
-        match &self.operation {
-            Some(operation) => write!(f, "{operation}"),
-            None => write!(f, "server {}", self.server),
-        }
+        f.write_str(&self.text)
+    }
+}
+
+/// Made once for each limit, as every denial says it.
+fn text(server: &ServerId, operation: Option<&Operation>, scope: Scope, quota: Quota) -> String {
+    let per_user = match scope {
+        Scope::Global => "",
+        Scope::PerUser => " per user",
+    };
+    match operation {
+        Some(operation) => format!("{quota}{per_user} of {operation}"),
+        None => format!("{quota}{per_user} of server {server}"),
     }
 }

@@ -28,9 +28,17 @@ impl From<&Denial> for pb::Denial {
         Self {
             limit: Some(denial.limit.as_ref().into()),
             retry_after: denial.retry_after.map(duration),
-            message: denial.to_string(),
+            message: message(denial),
         }
     }
+}
+
+fn message(denial: &Denial) -> String {
+    use std::fmt::Write as _;
+    // What most are no longer than, so that it need not grow.
+    let mut message = String::with_capacity(96);
+    let _ = write!(message, "{denial}"); // a String takes all
+    message
 }
 
 impl From<&BucketStatus> for pb::BucketStatus {

@@ -3,11 +3,13 @@
 //! Each step runs in a process of its own, once with more and once with fewer repetitions and with
 //! the same preparation; the difference is the steps alone.
 
-use std::{hint::black_box, process::Command};
+use std::{hint::black_box, process::Command, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use prost::Message as _;
-use toolgate_limit::{BucketStore as _, Check, MemoryStore};
+use toolgate_limit::{
+    Answer, BucketStatus, BucketStore as _, Check, Decision, Denial, MemoryStore, Plan,
+};
 use toolgate_proto::pb::{
     CheckRequest, CheckStreamRequest, CheckStreamResponse, check_stream_response::Result as Outcome,
 };
@@ -17,13 +19,17 @@ use crate::{policies, stage::Stage};
 /// The argument that makes this program run one step.
 pub(crate) const COMMAND: &str = "run-step";
 
-const STEPS: [(&str, &str); 4] = [
+const STEPS: [(&str, &str); 5] = [
     ("decode", "a request on a stream, from bytes to a check"),
     ("plan", "from a check to the buckets it touches"),
     ("take", "four buckets, in the memory store"),
     (
         "encode",
         "an answer on a stream, from the decision to bytes",
+    ),
+    (
+        "refuse",
+        "a remembered denial on a stream, from the decision to bytes",
     ),
 ];
 
@@ -107,7 +113,41 @@ pub(crate) fn work(step: &str, repetitions: usize) {
                 black_box(&bytes);
             }
         }
+        "refuse" => {
+            let mut bytes = Vec::with_capacity(1_024);
+            for plan in plans.iter().take(repetitions) {
+                bytes.clear();
+                let response = CheckStreamResponse {
+                    leaving: false,
+                    id: 7,
+                    result: Some(Outcome::Response(refusal(plan).into())),
+                };
+                response.encode(&mut bytes).expect("room");
+                black_box(&bytes);
+            }
+        }
         _ => panic!("no step {step}"),
+    }
+}
+
+/// As one that is remembered: it shows the refusing bucket alone.
+fn refusal(plan: &Plan) -> Answer {
+    let limit = plan.limits().last().expect("a limit");
+    let denial = Denial {
+        limit: Arc::clone(limit),
+        retry_after: Some(Duration::from_millis(5_912)),
+        cost: plan.cost(),
+    };
+    let status = BucketStatus {
+        limit: Arc::clone(limit),
+        remaining: 0,
+        full_after: Duration::from_millis(59_912),
+    };
+    Answer {
+        decision: Decision::Denied(denial),
+        buckets: vec![status],
+        unlimited: false,
+        ..Answer::unlimited()
     }
 }
 
