@@ -34,6 +34,7 @@ pub(crate) fn answer(reply: pb::CheckResponse, check: &Check) -> Result<Answer, 
     Ok(Answer {
         decision,
         degraded,
+        unlimited: false,
         ..Answer::unlimited()
     })
 }

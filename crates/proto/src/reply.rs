@@ -162,7 +162,11 @@ mod tests {
     fn an_answer_reads_from_its_reply_as_it_was() -> Result<(), NameError> {
         let check = check()?;
         for answer in [
-            Answer::unlimited(),
+            // That nothing limits the call is not said.
+            Answer {
+                unlimited: false,
+                ..Answer::unlimited()
+            },
             denied(&check, Some(Duration::from_micros(5_900_001))),
             denied(&check, None),
         ] {
