@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: real processes of their own, started on free addresses and
 //! ended with the value that stands for them.
 
+mod authority;
 mod build;
 mod client;
 mod clock;
@@ -20,6 +21,7 @@ mod request;
 mod seeds;
 mod sentinel;
 
+pub use authority::{Authority, Credentials};
 pub use build::{counting_backend, toolgate, vmcp};
 pub use client::client_config;
 pub use clock::TurnedClock;

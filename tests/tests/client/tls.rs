@@ -1,68 +1,26 @@
 //! TLS both ways, by files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use toolgate_client::{Cause, ClientConfig, TlsFiles, TlsIdentity, Verdict};
-use toolgate_tests::{FakeLimiter, Manner, eventually};
+use toolgate_tests::{Authority, FakeLimiter, Manner, eventually};
 
 use crate::load::{call, config, gateway};
 
-struct Authority {
-    folder: tempfile::TempDir,
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).expect("signed").pem();
-        let authority = Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            issuer: Issuer::new(params, key),
-            certificate,
-        };
-        authority.write("ca.pem", &authority.certificate);
-        authority
-    }
-
-    /// The PEM texts of a certificate for `name` and of its key.
-    fn sign(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    fn identity(&self, name: &str) -> TlsIdentity {
-        let (certificate, key) = self.sign(name);
-        TlsIdentity {
-            certificate: self.write("client.pem", &certificate),
-            key: self.write("client.key", &key),
-        }
-    }
+/// Credentials for `gateway`, in files.
+fn gateway_identity(authority: &Authority) -> TlsIdentity {
+    let credentials = authority.credentials(&["gateway"]);
+    let (certificate, key) = authority.write_credentials("client", &credentials);
+    TlsIdentity { certificate, key }
 }
 
 /// A limiter that knows callers by their certificates.
 fn limiter(authority: &Authority) -> FakeLimiter {
-    let (certificate, key) = authority.sign("localhost");
+    let credentials = authority.credentials(&["localhost"]);
     let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(certificate, key))
-        .client_ca_root(Certificate::from_pem(&authority.certificate));
+        .identity(Identity::from_pem(credentials.certificate, credentials.key))
+        .client_ca_root(Certificate::from_pem(authority.pem()));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     FakeLimiter::start_on(listener, Manner::Deny, Some(tls))
 }
@@ -102,7 +60,7 @@ async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
     let limiter = limiter(&authority);
     let port = limiter.address().port();
     let url = format!("https://localhost:{port}");
-    let identity = || Some(authority.identity("gateway"));
+    let identity = || Some(gateway_identity(&authority));
 
     is_denied(settings(&url, &authority.ca(), identity())).await;
     let dns = format!("dns:///localhost:{port}");
@@ -120,7 +78,7 @@ async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
     is_kept_out(settings(
         &url,
         &authority.ca(),
-        Some(stranger.identity("gateway")),
+        Some(gateway_identity(&stranger)),
     ))
     .await;
 }
@@ -131,8 +89,8 @@ async fn files_that_come_later_are_used() {
     let authority = Authority::new();
     let limiter = limiter(&authority);
     let url = format!("https://localhost:{}", limiter.address().port());
-    let ca = authority.folder.path().join("later.pem");
-    let gateway = gateway(settings(&url, &ca, Some(authority.identity("gateway"))));
+    let ca = authority.path("later.pem");
+    let gateway = gateway(settings(&url, &ca, Some(gateway_identity(&authority))));
     let verdict = gateway.check(call()).await;
     assert_eq!(verdict, Verdict::Allowed { decided: false });
     std::fs::copy(authority.ca(), &ca).expect("copied");

@@ -1,17 +1,19 @@
 //! TLS both ways, to one server, to sentinels and their servers, and to a cluster.
 
 use toolgate_redis::{RedisConfig, RedisStore, TlsFiles};
-use toolgate_tests::{RedisCluster, RedisServer, SentinelOptions, SentinelTrio, eventually};
+use toolgate_tests::{
+    Authority, RedisCluster, RedisServer, SentinelOptions, SentinelTrio, eventually,
+};
 
 use crate::{
-    authority::Authority,
+    authority::{arguments, identity},
     load::limiter,
     store::{decides, open, refused, take_of},
 };
 
 /// A server that asks for a certificate of `authority`.
 async fn server(authority: &Authority) -> (RedisServer, String) {
-    let identity = authority.identity("server");
+    let identity = identity(authority, "server");
     let ca = authority.ca().display().to_string();
     let arguments = ["--tls-auth-clients", "yes", "--tls-ca-cert-file", &ca];
     let (certificate, key) = (&identity.certificate, &identity.key);
@@ -29,7 +31,7 @@ fn with(url: &str, tls: TlsFiles) -> RedisStore {
 async fn a_server_and_a_store_that_know_each_other_decide() {
     let authority = Authority::new();
     let (_server, url) = server(&authority).await;
-    let identity = authority.identity("store");
+    let identity = identity(&authority, "store");
     let spec = "perUser: {maxTokens: 5, refillPeriod: 1h}";
     let (ca, certificate, key) = (authority.ca(), identity.certificate, identity.key);
     let [ca, certificate, key] = [ca, certificate, key].map(|path| path.display().to_string());
@@ -53,7 +55,7 @@ async fn a_server_of_another_authority_is_not_trusted() {
         &url,
         TlsFiles {
             ca: Some(stranger.ca()),
-            identity: Some(authority.identity("store")),
+            identity: Some(identity(&authority, "store")),
         },
     );
     let error = refused(&store, "tls").await;
@@ -65,7 +67,7 @@ async fn a_store_without_a_certificate_or_with_a_strangers_is_refused_and_says_s
     let authority = Authority::new();
     let (_server, url) = server(&authority).await;
     let stranger = Authority::new();
-    for identity in [None, Some(stranger.identity("store"))] {
+    for identity in [None, Some(identity(&stranger, "store"))] {
         let ca = Some(authority.ca());
         let store = with(&url, TlsFiles { ca, identity });
         refused(&store, "tls").await;
@@ -76,7 +78,7 @@ async fn a_store_without_a_certificate_or_with_a_strangers_is_refused_and_says_s
 async fn a_file_that_cannot_be_used_is_named_and_read_again() {
     let authority = Authority::new();
     let (_server, url) = server(&authority).await;
-    let identity = authority.identity("store");
+    let identity = identity(&authority, "store");
     let right = std::fs::read(&identity.certificate).expect("a file");
     std::fs::write(&identity.certificate, "nothing of the kind").expect("written");
     let certificate = identity.certificate.clone();
@@ -89,7 +91,7 @@ async fn a_file_that_cannot_be_used_is_named_and_read_again() {
     );
     let error = refused(&store, "configuration").await;
     assert!(
-        error.contains("certFile") && error.contains("store.pem"),
+        error.contains("certFile") && error.contains("store.crt"),
         "{error}"
     );
     std::fs::write(&certificate, right).expect("written");
@@ -99,7 +101,7 @@ async fn a_file_that_cannot_be_used_is_named_and_read_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_and_their_servers_may_speak_tls_and_ask_for_passwords_of_their_own() {
     let authority = Authority::new();
-    let mut server_arguments = authority.arguments();
+    let mut server_arguments = arguments(&authority);
     let more = [
         "--tls-replication",
         "yes",
@@ -109,7 +111,7 @@ async fn sentinels_and_their_servers_may_speak_tls_and_ask_for_passwords_of_thei
         "of-servers",
     ];
     server_arguments.extend(more.map(str::to_owned));
-    let arguments = authority.arguments();
+    let arguments = arguments(&authority);
     let mut sentinel_lines: Vec<_> = arguments
         .chunks_exact(2)
         .map(|pair| format!("{} {}", pair[0].trim_start_matches('-'), pair[1]))
@@ -129,7 +131,7 @@ async fn sentinels_and_their_servers_may_speak_tls_and_ask_for_passwords_of_thei
         sentinel_login: Some(("default".to_owned(), "of-sentinels".to_owned())),
     };
     let sentinels = SentinelTrio::start_with(&options).await.expect("sentinels");
-    let identity = authority.identity("store");
+    let identity = identity(&authority, "store");
     let tls = TlsFiles {
         ca: Some(authority.ca()),
         identity: Some(identity),
@@ -151,7 +153,7 @@ async fn sentinels_and_their_servers_may_speak_tls_and_ask_for_passwords_of_thei
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_may_speak_tls() {
     let authority = Authority::new();
-    let mut arguments = authority.arguments();
+    let mut arguments = arguments(&authority);
     arguments.extend(["--tls-cluster", "yes", "--port", "0"].map(str::to_owned));
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let cluster = RedisCluster::start_with(&arguments)
@@ -160,7 +162,7 @@ async fn a_cluster_may_speak_tls() {
     let store = open(&cluster.url_of("rediss", ""), |config| {
         config.tls = TlsFiles {
             ca: Some(authority.ca()),
-            identity: Some(authority.identity("store")),
+            identity: Some(identity(&authority, "store")),
         };
     });
     decides(&store).await;

@@ -19,7 +19,7 @@ async fn is_healthy(channel: Channel) -> bool {
 }
 
 async fn channel(stage: &Stage, name: &str) -> Channel {
-    let identity = stage.authority.identity(&[name]);
+    let identity = stage.authority.credentials(&[name]);
     stage.channel(Some(&identity)).await.expect("a connection")
 }
 

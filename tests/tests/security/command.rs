@@ -18,8 +18,8 @@ struct Caller {
 impl Caller {
     async fn named(name: &'static str) -> Self {
         let stage = Stage::start(CALLERS, &[]).await;
-        let identity = stage.authority.identity(&[name]);
-        stage.authority.write_identity(name, &identity);
+        let identity = stage.authority.credentials(&[name]);
+        stage.authority.write_credentials(name, &identity);
         Self { stage, name }
     }
 

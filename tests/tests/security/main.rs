@@ -5,7 +5,6 @@
 mod abuse;
 mod admin;
 mod age;
-mod authority;
 mod callers;
 mod command;
 mod frames;

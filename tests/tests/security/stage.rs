@@ -12,9 +12,9 @@ use toolgate_proto::pb::{
     BucketStatus, CheckRequest, CheckResponse, PeekRequest,
     limiter_service_client::LimiterServiceClient,
 };
-use toolgate_tests::{Limiter, PATIENCE, PolicyFile, client_config, manifest};
-
-use crate::authority::{Authority, Identity};
+use toolgate_tests::{
+    Authority, Credentials, Limiter, PATIENCE, PolicyFile, client_config, manifest,
+};
 
 pub(crate) const TEN_A_DAY: &str = "perUser: {maxTokens: 10, refillPeriod: 24h}";
 
@@ -33,8 +33,8 @@ impl Stage {
 
     pub(crate) async fn start_with(config: &str, arguments: &[&str], policies: &str) -> Self {
         let authority = Authority::new();
-        let server = authority.identity(&["localhost"]);
-        let (certificate, key) = authority.write_identity("server", &server);
+        let server = authority.credentials(&["localhost"]);
+        let (certificate, key) = authority.write_credentials("server", &server);
         let config = format!(
             "grpcTls: {{certificate: {}, key: {}, clientCa: {}}}\n{config}",
             certificate.display(),
@@ -64,7 +64,7 @@ impl Stage {
     }
 
     /// A connection, as whoever `identity` is.
-    pub(crate) async fn channel(&self, identity: Option<&Identity>) -> Result<Channel> {
+    pub(crate) async fn channel(&self, identity: Option<&Credentials>) -> Result<Channel> {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.authority.pem()))
             .domain_name("localhost");
@@ -80,14 +80,14 @@ impl Stage {
 
     /// A check by a caller who is known as `names`.
     pub(crate) async fn client(&self, names: &[&str]) -> LimiterServiceClient<Channel> {
-        let identity = self.authority.identity(names);
+        let identity = self.authority.credentials(names);
         LimiterServiceClient::new(self.channel(Some(&identity)).await.expect("a connection"))
     }
 
     /// Settings of a gateway that is known as `names`.
     pub(crate) fn gateway(&self, names: &[&str]) -> ClientConfig {
-        let identity = self.authority.identity(names);
-        let (certificate, key) = self.authority.write_identity("gateway", &identity);
+        let identity = self.authority.credentials(names);
+        let (certificate, key) = self.authority.write_credentials("gateway", &identity);
         self.gateway_with(Some(TlsIdentity { certificate, key }), self.authority.ca())
     }
 

@@ -5,12 +5,9 @@ use std::{sync::Arc, time::Duration};
 use toolgate_client::{Cause, Client, ClientConfig, FailOpen, OnUnavailable, TlsIdentity, Verdict};
 use toolgate_limit::{Check, Identity as User};
 use toolgate_proto::pb::limiter_service_client::LimiterServiceClient;
-use toolgate_tests::{Load, eventually, of_user};
+use toolgate_tests::{Authority, Credentials, Load, eventually, of_user};
 
-use crate::{
-    authority::{Authority, Identity},
-    stage::{Stage, check},
-};
+use crate::stage::{Stage, check};
 
 pub(crate) fn gateway(config: ClientConfig) -> Arc<FailOpen<Client>> {
     let client = Client::new(config).expect("valid settings");
@@ -28,7 +25,7 @@ pub(crate) fn call_of(server: &str, user: &str) -> Check {
 }
 
 /// Whether a plain gRPC client gets an answer.
-async fn is_served(stage: &Stage, identity: Option<&Identity>) -> bool {
+async fn is_served(stage: &Stage, identity: Option<&Credentials>) -> bool {
     // Over TLS 1.3 a client learns only from its first call that it was refused.
     let Ok(channel) = stage.channel(identity).await else {
         return false;
@@ -42,8 +39,8 @@ async fn callers_need_a_certificate_that_the_authority_vouches_for_now() {
     let stage = Stage::start("", &[]).await;
     let (ours, strangers) = (&stage.authority, Authority::new());
     let names: &[_] = &["gateway.svc"];
-    assert!(is_served(&stage, Some(&ours.identity(names))).await);
-    assert!(!is_served(&stage, Some(&strangers.identity(names))).await);
+    assert!(is_served(&stage, Some(&ours.credentials(names))).await);
+    assert!(!is_served(&stage, Some(&strangers.credentials(names))).await);
     assert!(!is_served(&stage, Some(&ours.expired(names))).await);
     assert!(!is_served(&stage, None).await);
     // Nor is there anything for who speaks no TLS.
@@ -55,7 +52,7 @@ async fn callers_need_a_certificate_that_the_authority_vouches_for_now() {
         Err(_) => None,
     };
     assert_eq!(answer, None);
-    assert!(is_served(&stage, Some(&ours.identity(names))).await);
+    assert!(is_served(&stage, Some(&ours.credentials(names))).await);
 }
 
 /// The other way round: a gateway does not ask whom it cannot verify, and its calls go on.
@@ -67,8 +64,8 @@ async fn a_gateway_asks_no_limiter_of_another_authority_or_name() {
     assert_eq!(verdict, Verdict::Allowed { decided: true });
 
     let identity = || {
-        let identity = stage.authority.identity(&["gateway.svc"]);
-        let (certificate, key) = stage.authority.write_identity("other", &identity);
+        let identity = stage.authority.credentials(&["gateway.svc"]);
+        let (certificate, key) = stage.authority.write_credentials("other", &identity);
         Some(TlsIdentity { certificate, key })
     };
     let stranger = Authority::new();
@@ -90,7 +87,7 @@ async fn a_gateway_asks_no_limiter_of_another_authority_or_name() {
 }
 
 /// The kubelet swaps the symlink `..data` for one to a new folder, and each file is a link through it.
-fn mount(authority: &Authority, generation: &str, identity: &Identity) {
+fn mount(authority: &Authority, generation: &str, identity: &Credentials) {
     use std::os::unix::fs::symlink;
     let folder = authority.path(generation);
     std::fs::create_dir(&folder).expect("a folder");
@@ -123,10 +120,14 @@ async fn a_new_certificate_serves_new_connections_and_costs_no_check() {
 
     // From another authority, so that only those who know the new one connect.
     let successor = Authority::new();
-    mount(&stage.authority, "..1", &successor.identity(&["localhost"]));
+    mount(
+        &stage.authority,
+        "..1",
+        &successor.credentials(&["localhost"]),
+    );
     let trusting = |ca: &Authority| {
-        let identity = stage.authority.identity(&["new.svc"]);
-        let (certificate, key) = stage.authority.write_identity("new", &identity);
+        let identity = stage.authority.credentials(&["new.svc"]);
+        let (certificate, key) = stage.authority.write_credentials("new", &identity);
         stage.gateway_with(Some(TlsIdentity { certificate, key }), ca.ca())
     };
     let new = self::gateway(trusting(&successor));
@@ -137,14 +138,14 @@ async fn a_new_certificate_serves_new_connections_and_costs_no_check() {
     .await;
     assert!(
         stage
-            .channel(Some(&stage.authority.identity(&["x.svc"])))
+            .channel(Some(&stage.authority.credentials(&["x.svc"])))
             .await
             .is_err()
     );
 
     // A wrong one changes nothing, and is told once.
-    let mut torn = successor.identity(&["localhost"]);
-    torn.key = stage.authority.identity(&["x"]).key;
+    let mut torn = successor.credentials(&["localhost"]);
+    torn.key = stage.authority.credentials(&["x"]).key;
     mount(&stage.authority, "..2", &torn);
     let told = async || {
         let log = stage.limiter.log().expect("a log");
@@ -176,8 +177,8 @@ async fn a_new_certificate_serves_new_connections_and_costs_no_check() {
 #[tokio::test]
 async fn without_a_client_ca_callers_need_no_certificate() {
     let authority = Authority::new();
-    let identity = authority.identity(&["localhost"]);
-    let (certificate, key) = authority.write_identity("server", &identity);
+    let identity = authority.credentials(&["localhost"]);
+    let (certificate, key) = authority.write_credentials("server", &identity);
     let arguments = [
         "--grpc-tls-certificate".as_ref(),
         certificate.as_os_str(),
