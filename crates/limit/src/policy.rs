@@ -115,6 +115,11 @@ impl Policy {
         self.mode
     }
 
+    /// Whether `operation` has limits of its own.
+    pub fn names(&self, operation: &Operation) -> bool {
+        self.operations.contains_key(operation)
+    }
+
     /// All limits: the server's own first, then those of operations by kind and name.
     pub fn limits(&self) -> Vec<&Arc<Limit>> {
         let mut operations: Vec<_> = self.operations.iter().collect();

@@ -94,6 +94,11 @@ impl Registry {
         });
     }
 
+    /// The generation in force. It costs a check hardly anything to ask.
+    pub fn generation(&self) -> u64 {
+        self.current.load().snapshot.generation()
+    }
+
     /// What came of the reloads so far.
     pub fn status(&self) -> ReloadStatus {
         self.status.borrow().clone()

@@ -20,10 +20,14 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
-use tonic::{Status, body::Body, service::Routes};
+use tonic::{Code, Status, body::Body, service::Routes};
+use toolgate_proto::pb::limiter_service_server::SERVICE_NAME as LIMITER;
 use tower_service::Service as _;
 
-use crate::grpc::{InFlight, Peer, too_many_calls, unanswered};
+use crate::{
+    grpc::{InFlight, Peer, too_many_calls, unanswered},
+    observe::CheckErrors,
+};
 
 /// The longest time until an answer begins. What a stream answers later has no such bound.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -47,6 +51,11 @@ impl CallBound {
         }
     }
 
+    /// Calls that are in flight now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     fn admit(&self) -> Option<Admitted> {
         // One that is not admitted gives back what it has counted.
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -67,6 +76,7 @@ pub(crate) struct Calls {
     pub(crate) routes: Routes,
     pub(crate) peer: Arc<Peer>,
     pub(crate) bound: CallBound,
+    pub(crate) errors: CheckErrors,
 }
 
 type Answer = Response<Answering>;
@@ -80,7 +90,11 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let is_check = is_check(request.uri().path());
         let Some(admitted) = self.bound.admit() else {
+            if is_check {
+                self.errors.count(Code::ResourceExhausted);
+            }
             let refused = refusal(&too_many_calls(self.bound.max));
             return Either::Left(ready(Ok(refused.map(Answering::without_call))));
         };
@@ -88,12 +102,19 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let patience = patience(request.headers());
         request.extensions_mut().insert(Arc::clone(&self.peer));
         let answer = self.routes.clone().call(request);
+        let owed = is_check.then(|| self.errors.unanswered(1));
         Either::Right(
             async move {
                 let answer = match timeout(patience, answer).await {
                     Ok(Ok(answer)) => answer,
                     Err(_) => refusal(&unanswered()),
                 };
+                if let Some(owed) = owed {
+                    match Status::from_header_map(answer.headers()).map(|status| status.code()) {
+                        None | Some(Code::Ok) => owed.answered(),
+                        Some(code) => owed.failed(code),
+                    }
+                }
                 Ok(answer.map(|body| Answering {
                     body,
                     _in_flight: Some(in_flight),
@@ -102,6 +123,12 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             .boxed(),
         )
     }
+}
+
+/// Whether a call of `path` is one check. Those of a stream are counted there.
+fn is_check(path: &str) -> bool {
+    let service = path.strip_prefix('/');
+    service.and_then(|path| path.strip_suffix("/Check")) == Some(LIMITER)
 }
 
 fn refusal(status: &Status) -> Response<Body> {

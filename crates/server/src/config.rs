@@ -55,10 +55,20 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub grpc_listen: Option<Listen>,
 
-    /// Address of /livez and /readyz: `ip:port` or `unix:///path` [default: 127.0.0.1:7071]
+    /// Address of /livez, /readyz and /metrics: `ip:port` or `unix:///path` [default: 127.0.0.1:7071]
     #[arg(long, value_name = "ADDR", env = "TOOLGATE_HTTP_LISTEN")]
     #[serde(deserialize_with = "from_text")]
     pub http_listen: Option<Listen>,
+
+    /// Count what is done and serve it on /metrics [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "TOOLGATE_METRICS",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub metrics: Option<bool>,
 
     /// The most time that one operation on Redis may take [default: 40ms]
     #[arg(long, value_name = "DURATION", env = "TOOLGATE_STORE_TIMEOUT")]
@@ -171,8 +181,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// Address of the gRPC API.
     pub grpc_listen: Listen,
-    /// Address of `/livez` and `/readyz`.
+    /// Address of `/livez`, `/readyz` and `/metrics`.
     pub http_listen: Listen,
+    /// Whether anything is counted, and served on `/metrics`.
+    pub metrics: bool,
     /// What becomes of checks while Redis does not decide.
     pub outage: OnOutage,
     /// The most groups of buckets in this process, when Redis does not decide: active users, and one
@@ -291,6 +303,7 @@ impl Settings {
             store: self.store.or(below.store),
             grpc_listen: self.grpc_listen.or(below.grpc_listen),
             http_listen: self.http_listen.or(below.http_listen),
+            metrics: self.metrics.or(below.metrics),
             store_timeout: self.store_timeout.or(below.store_timeout),
             store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
             remember_denials: self.remember_denials.or(below.remember_denials),
@@ -340,6 +353,7 @@ impl TryFrom<Settings> for Config {
             store,
             grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
             http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),
+            metrics: settings.metrics.unwrap_or(true),
             outage: settings.outage.unwrap_or_default(),
             memory_max_users,
             workers: settings.workers.unwrap_or_else(one_a_cpu),

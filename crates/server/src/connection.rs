@@ -26,6 +26,7 @@ use crate::{
     ConnectionBounds,
     call::{CallBound, Calls},
     grpc::{CallerRules, Peer},
+    observe::CheckErrors,
     preface::Preface,
     socket::{Loose, Stream, on_this_runtime},
     tls::Tls,
@@ -62,6 +63,7 @@ pub(crate) struct Terms {
 pub(crate) struct Connections {
     pub(crate) routes: Routes,
     pub(crate) terms: Terms,
+    pub(crate) errors: CheckErrors,
 }
 
 impl Connections {
@@ -112,6 +114,7 @@ impl Connections {
             routes: self.routes.clone(),
             peer: Arc::clone(&peer),
             bound: self.terms.calls.clone(),
+            errors: self.errors.clone(),
         };
         let stream = TokioIo::new(Preface::by(deadline, stream));
         let mut connection = pin!(self.http2().serve_connection(stream, calls));

@@ -1,17 +1,22 @@
-//! `/livez` and `/readyz`, for Kubernetes probes.
+//! `/livez` and `/readyz`, for Kubernetes probes, and `/metrics`, for Prometheus.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::sync::watch;
+use toolgate_telemetry::Metrics;
 
 use crate::health::Readiness;
 
 /// `/livez` says that the process runs; `/readyz` whether calls are decided; if not,
-/// or without the store, then why.
-pub(crate) fn router(readiness: watch::Receiver<Readiness>) -> Router {
-    Router::new()
+/// or without the store, then why. `/metrics` is there if `metrics` are.
+pub(crate) fn router(readiness: watch::Receiver<Readiness>, metrics: Option<Metrics>) -> Router {
+    let probes = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(readiness)
+        .with_state(readiness);
+    match metrics {
+        Some(metrics) => probes.merge(toolgate_telemetry::router(metrics)),
+        None => probes,
+    }
 }
 
 async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {

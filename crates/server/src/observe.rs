@@ -8,15 +8,18 @@
 //! Observers run on the call's road, on every check, so they do no more than count: no waiting, no
 //! lock that another worker holds for long, nothing that grows without a bound.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use toolgate_limit::{Answer, Check, LimiterError, StoreError};
 
 use crate::{audit::Audit, outage::ReplicaLimiter};
 
 mod log;
+mod metrics;
 
 use log::DenialLog;
+pub(crate) use metrics::{CheckErrors, Counters, Metrics, Replica, StoreErrors, Unanswered};
 
 /// Sees decisions go by.
 pub(crate) trait Observer: fmt::Debug + Send + Sync {
@@ -29,6 +32,8 @@ pub(crate) trait Observer: fmt::Debug + Send + Sync {
 pub(crate) struct Decided<'a> {
     pub(crate) checks: &'a [Check],
     pub(crate) answers: &'a [Result<Answer, StoreError>],
+    /// How long that took.
+    pub(crate) took: Duration,
 }
 
 impl<'a> Decided<'a> {
@@ -44,6 +49,7 @@ impl<'a> Decided<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
     pub(crate) audit: Option<Audit>,
+    pub(crate) counters: Option<Counters>,
 }
 
 impl Observation {
@@ -53,17 +59,27 @@ impl Observation {
         if let Some(audit) = &self.audit {
             observers.push(Arc::new(audit.clone()));
         }
-        Observers(observers)
+        let tally = self.counters.as_ref().map(Counters::tally_of_worker);
+        let errors = tally.as_ref().map(|tally| tally.errors.clone());
+        observers.extend(tally.map(|tally| tally as _));
+        Observers {
+            observers,
+            errors: errors.unwrap_or_default(),
+        }
     }
 }
 
 /// The observers of one worker.
 #[derive(Clone, Debug)]
-pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
+pub(crate) struct Observers {
+    observers: Vec<Arc<dyn Observer>>,
+    /// Counts checks that get an error, which is known only where they are answered.
+    pub(crate) errors: CheckErrors,
+}
 
 impl Observers {
     fn decided(&self, decided: &Decided<'_>) {
-        for observer in &self.0 {
+        for observer in &self.observers {
             observer.decided(decided);
         }
     }
@@ -87,10 +103,12 @@ impl ObservedLimiter {
         checks: &[Check],
         omit_buckets: bool,
     ) -> Vec<Result<Answer, StoreError>> {
+        let began = Instant::now();
         let answers = self.limiter.check_all(checks, omit_buckets).await;
         self.observers.decided(&Decided {
             checks,
             answers: &answers,
+            took: began.elapsed(),
         });
         answers
     }

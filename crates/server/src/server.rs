@@ -27,7 +27,7 @@ use crate::{
     health::Monitor,
     http,
     listen::Listener,
-    observe::{Observation, ObservedLimiter, Observers},
+    observe::{Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
     stores::Stores,
     tls::{Reload, Tls, TlsError},
     worker::Workers,
@@ -46,6 +46,7 @@ const LONGEST_HANDOVER: Duration = Duration::from_secs(3);
 pub struct Server {
     registry: Arc<Registry>,
     stores: Stores,
+    metrics: Option<Metrics>,
     workers: NonZeroUsize,
     max_in_flight: usize,
     grpc: (Listener, Listen),
@@ -106,9 +107,12 @@ impl Server {
         let watch = source
             .watch(Arc::clone(&registry))
             .map_err(ServerError::Watch)?;
+        let mut metrics = config.metrics.then(|| Metrics::new(Arc::clone(&registry)));
+        let counters = metrics.as_ref().map(Metrics::counters).cloned();
         Ok(Self {
+            stores: Stores::open(config, metrics.as_mut())?,
             registry,
-            stores: Stores::open(config)?,
+            metrics,
             workers: config.workers,
             max_in_flight: config.max_in_flight.get(),
             grpc: bind(&config.grpc_listen).await?,
@@ -117,7 +121,7 @@ impl Server {
             tls: config.grpc_tls.as_ref().map(Reload::open).transpose()?,
             bounds: config.connections,
             callers: Arc::new(caller_rules(config)),
-            observation: observation(config)?,
+            observation: observation(config, counters)?,
             _watch: watch,
         })
     }
@@ -127,7 +131,7 @@ impl Server {
         &self.grpc.1
     }
 
-    /// The address of `/livez` and `/readyz`.
+    /// The address of `/livez`, `/readyz` and `/metrics`.
     pub fn http_address(&self) -> &Listen {
         &self.http.1
     }
@@ -152,34 +156,45 @@ impl Server {
         let (monitor, readiness) =
             Monitor::new(self.stores.clone(), health.clone(), stopping.clone());
         let monitor = tokio::spawn(monitor.run());
-        let http = tokio::spawn(serve_http(self.http.0, http::router(readiness)));
-
         let (tls, reload) = self.tls.unzip();
         // Ends with the value, and that with this call.
         let mut reloading = JoinSet::new();
         if let Some(reload) = reload {
             reloading.spawn(reload.run());
         }
+        let calls = CallBound::new(self.bounds.max_calls);
         let terms = Terms {
             bounds: self.bounds,
             tls,
             callers: self.callers,
-            calls: CallBound::new(self.bounds.max_calls),
+            calls: calls.clone(),
             closing: closing.clone(),
             handover: LONGEST_HANDOVER.min(self.drain_timeout / 2),
         };
         let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
         let checks = Arc::new(CheckBound::new(self.max_in_flight));
-        let observation = self.observation.clone();
+        let (observation, bound) = (self.observation.clone(), Arc::clone(&checks));
         let build = move || {
-            let routes = services(&registry, &stores, &checks, observation.of_worker())?
-                .add_service(health_service.clone());
+            let observers = observation.of_worker();
+            let errors = observers.errors.clone();
+            let routes = services(&registry, &stores, &bound, observers)?;
             Ok(Connections {
-                routes: routes.prepare(),
+                routes: routes.add_service(health_service.clone()).prepare(),
                 terms: terms.clone(),
+                errors,
             })
         };
         let workers = Workers::start(self.workers, self.bounds.max, build, &closing)?;
+        let replica = Replica {
+            policies: self.registry,
+            breaker: Arc::clone(self.stores.breaker()),
+            decides_alone: self.stores.local().is_some(),
+            checks,
+            calls,
+            connections: workers.connections(),
+        };
+        let exposed = self.metrics.map(|metrics| metrics.expose(replica));
+        let http = tokio::spawn(serve_http(self.http.0, http::router(readiness, exposed)));
         let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {
             failed = &mut grpc => failed,
@@ -212,7 +227,7 @@ async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
     })
 }
 
-fn observation(config: &Config) -> Result<Observation, AuditError> {
+fn observation(config: &Config, counters: Option<Counters>) -> Result<Observation, AuditError> {
     let clock = || Arc::new(SystemClock::new());
     let audit = config
         .audit
@@ -220,6 +235,7 @@ fn observation(config: &Config) -> Result<Observation, AuditError> {
         .map(|audit| Audit::open(audit, clock()));
     Ok(Observation {
         audit: audit.transpose()?,
+        counters,
     })
 }
 
@@ -232,8 +248,9 @@ fn services(
 ) -> Result<Routes, ServerError> {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
     let admin = Admin::new(limiter.clone(), Arc::clone(registry));
+    let errors = observers.errors.clone();
     let limiter = ObservedLimiter::new(limiter, observers);
-    let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks));
+    let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks), errors);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -7,6 +7,7 @@ use toolgate_redis::{InvalidUrl, RedisStore};
 
 use crate::{
     Config, OnOutage, StoreConfig,
+    observe::{Metrics, StoreErrors},
     outage::{Breaker, LocalBuckets, ReplicaLimiter},
 };
 
@@ -18,6 +19,7 @@ pub(crate) struct Stores {
     local: Option<LocalBuckets>,
     /// One of each worker, beside the first.
     of_workers: Arc<Mutex<Vec<Arc<dyn BucketStore>>>>,
+    errors: StoreErrors,
 }
 
 #[derive(Clone, Debug)]
@@ -27,14 +29,20 @@ enum Store {
 }
 
 impl Stores {
-    /// Opens it, in tasks on the current runtime.
-    pub(crate) fn open(config: &Config) -> Result<Self, InvalidUrl> {
+    /// Opens it, in tasks on the current runtime. What it does is counted in `metrics`, if there
+    /// are any.
+    pub(crate) fn open(config: &Config, metrics: Option<&mut Metrics>) -> Result<Self, InvalidUrl> {
+        let counters = metrics.as_ref().map(|metrics| metrics.counters());
+        let errors = counters.map(|counters| counters.store_errors().clone());
         let (store, local) = match &config.store {
             StoreConfig::Memory { max_users } => {
                 (Store::Memory(MemoryStore::new(*max_users)), None)
             }
             StoreConfig::Redis(redis) => {
-                let store = Store::Redis(Arc::new(RedisStore::open(redis)?));
+                let store = Store::Redis(Arc::new(RedisStore::open_with(
+                    redis,
+                    metrics.map(Metrics::redis),
+                )?));
                 let local = match config.outage {
                     OnOutage::Local => Some(LocalBuckets::new(config.memory_max_users)),
                     OnOutage::Unavailable => None,
@@ -47,6 +55,7 @@ impl Stores {
             breaker: Arc::new(Breaker::new()),
             local,
             of_workers: Arc::default(),
+            errors: errors.unwrap_or_default(),
         })
     }
 
@@ -61,7 +70,9 @@ impl Stores {
         of_workers.push(Arc::clone(&store));
         let shared = StoreLimiter::new(Arc::clone(policies), store);
         let breaker = Arc::clone(&self.breaker);
-        ReplicaLimiter::new(shared, breaker, Arc::clone(policies), self.local.clone())
+        let local = self.local.clone();
+        ReplicaLimiter::new(shared, breaker, Arc::clone(policies), local)
+            .counting(self.errors.clone())
     }
 
     /// Whether the store would decide now. After an outage the way there of each worker must be

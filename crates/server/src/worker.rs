@@ -8,7 +8,12 @@
 //! accept, on the caller's runtime -> the worker with the fewest connections -> connection.rs
 //! ```
 
-use std::{future::Future, num::NonZeroUsize, sync::Arc, thread};
+use std::{
+    future::Future,
+    num::NonZeroUsize,
+    sync::{Arc, Weak},
+    thread,
+};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{
@@ -86,6 +91,12 @@ impl Workers {
             ended,
             _kill: kill.drop_guard(),
         })
+    }
+
+    /// Of each worker what all of its connections hold, and the worker too.
+    pub(crate) fn connections(&self) -> Vec<Weak<()>> {
+        let seats = self.seats.iter();
+        seats.map(|seat| Arc::downgrade(&seat.occupied)).collect()
     }
 
     /// Hands out the connections of `listener` until `closing`; then waits for the workers.

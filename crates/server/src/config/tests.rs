@@ -185,3 +185,13 @@ fn the_settings_that_the_documentation_shows_are_settings() {
     let config = Config::try_from(settings).expect("it is valid");
     assert_eq!(config.callers.len(), 3);
 }
+
+#[test]
+fn metrics_are_on_unless_they_are_turned_off() {
+    let is_on = |settings: Settings| Config::try_from(settings).expect("valid").metrics;
+    let below = || file("policies: [x]\nmetrics: false\n").expect("valid");
+    assert!(is_on(flags(&["--policies=x"])));
+    assert!(!is_on(flags(&["--policies=x", "--metrics=false"])));
+    assert!(!is_on(flags(&[]).over(below())));
+    assert!(is_on(flags(&["--metrics"]).over(below())));
+}

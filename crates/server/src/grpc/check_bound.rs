@@ -35,6 +35,11 @@ impl CheckBound {
         (before + count <= self.max).then_some(admitted)
     }
 
+    /// Checks that are being decided now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// What those hear who are not admitted.
     pub(super) fn too_many(&self) -> Status {
         let max = self.max;

@@ -11,19 +11,35 @@ use toolgate_proto::pb::{
     PeekResponse, limiter_service_server::LimiterService,
 };
 
-use super::{Peer, check_bound::CheckBound, handover, status, stream::responses};
-use crate::observe::ObservedLimiter;
+use super::{
+    Peer,
+    check_bound::CheckBound,
+    handover, status,
+    stream::{Decider, responses},
+};
+use crate::observe::{CheckErrors, ObservedLimiter};
 
 /// Answers checks over gRPC.
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
     limiter: Arc<ObservedLimiter>,
     checks: Arc<CheckBound>,
+    errors: CheckErrors,
 }
 
 impl LimiterGrpc {
-    pub(crate) const fn new(limiter: Arc<ObservedLimiter>, checks: Arc<CheckBound>) -> Self {
-        Self { limiter, checks }
+    /// Checks of a stream that get an error are counted in `errors`; a call of its own is counted
+    /// with the call.
+    pub(crate) const fn new(
+        limiter: Arc<ObservedLimiter>,
+        checks: Arc<CheckBound>,
+        errors: CheckErrors,
+    ) -> Self {
+        Self {
+            limiter,
+            checks,
+            errors,
+        }
     }
 
     async fn decide(&self, check: Check) -> Result<Answer, Status> {
@@ -73,8 +89,13 @@ impl LimiterService for LimiterGrpc {
             future::ready(request.map_err(told).ok())
         });
         let requests = requests.take_until(peer.was_cut());
-        let (limiter, checks) = (Arc::clone(&self.limiter), Arc::clone(&self.checks));
-        let answers = responses(limiter, checks, Arc::clone(&peer), requests).map(Ok);
+        let decider = Decider {
+            limiter: Arc::clone(&self.limiter),
+            bound: Arc::clone(&self.checks),
+            peer: Arc::clone(&peer),
+            errors: self.errors.clone(),
+        };
+        let answers = responses(decider, requests).map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
         let answers = handover::announce(Box::pin(answers.chain(last)), &peer);
         Ok(Response::new(Box::pin(answers)))

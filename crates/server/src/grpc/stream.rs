@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
 use tokio::time::timeout;
-use tonic::Status;
+use tonic::{Code, Status};
 use toolgate_limit::{Answer, Check, StoreError};
 use toolgate_proto::pb::{
     CheckResponse, CheckStreamRequest, CheckStreamResponse,
@@ -17,24 +17,36 @@ use toolgate_proto::pb::{
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
 use super::{Peer, check_bound::CheckBound, status};
-use crate::observe::ObservedLimiter;
+use crate::observe::{CheckErrors, ObservedLimiter, Unanswered};
 
 /// The most groups of one stream that are decided at a time. While there are so many, the stream is
 /// not read, and HTTP/2 flow control holds the caller back.
 const MAX_GROUPS_IN_FLIGHT: usize = 32;
 
+/// Who decides the checks of a stream, and whose they are.
+#[derive(Clone)]
+pub(super) struct Decider {
+    pub(super) limiter: Arc<ObservedLimiter>,
+    pub(super) bound: Arc<CheckBound>,
+    pub(super) peer: Arc<Peer>,
+    /// Counts checks that get an error.
+    pub(super) errors: CheckErrors,
+}
+
 /// The responses to `requests`, as they are decided. An error is one of its check, not of the
 /// stream.
 pub(super) fn responses(
-    limiter: Arc<ObservedLimiter>,
-    bound: Arc<CheckBound>,
-    peer: Arc<Peer>,
+    decider: Decider,
     requests: impl Stream<Item = CheckStreamRequest>,
 ) -> impl Stream<Item = CheckStreamResponse> {
+    let of_groups = decider.clone();
     requests
         .ready_chunks(MAX_CHECKS_OF_BATCH)
-        .flat_map(move |arrived| stream::iter(groups(arrived, &peer)))
-        .map(move |group| group.decide(Arc::clone(&limiter), Arc::clone(&bound)))
+        .flat_map(move |arrived| stream::iter(of_groups.groups(arrived)))
+        .map(move |group| {
+            let (limiter, bound) = (Arc::clone(&decider.limiter), Arc::clone(&decider.bound));
+            group.decide(limiter, bound)
+        })
         .buffer_unordered(MAX_GROUPS_IN_FLIGHT)
         .flat_map(stream::iter)
 }
@@ -46,6 +58,7 @@ struct Group {
     checks: Vec<Check>,
     /// To requests among them that are no checks of this caller.
     refusals: Vec<CheckStreamResponse>,
+    owed: Unanswered,
 }
 
 /// What the requests of a group have in common.
@@ -56,30 +69,46 @@ struct Terms {
     omit_buckets: bool,
 }
 
-/// `requests` in their order, in as few groups as their terms allow: one, if one client has sent
-/// them.
-fn groups(requests: Vec<CheckStreamRequest>, peer: &Peer) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::with_capacity(1);
-    let mut room = requests.len();
-    for request in requests {
-        let id = request.id;
-        let read = read(request, peer);
-        let terms = read.as_ref().ok().map(|(terms, _)| *terms);
-        let fits = |group: &&mut Group| terms.is_none_or(|terms| terms == group.terms);
-        let group = match groups.last_mut().filter(fits) {
-            Some(group) => group,
-            None => groups.push_mut(Group::new(terms.unwrap_or_default(), room)),
-        };
-        match read {
-            Ok((_, check)) => {
-                group.ids.push(id);
-                group.checks.push(check);
+impl Decider {
+    /// `requests` in their order, in as few groups as their terms allow: one, if one client has sent
+    /// them.
+    fn groups(&self, requests: Vec<CheckStreamRequest>) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::with_capacity(1);
+        let mut room = requests.len();
+        for request in requests {
+            let id = request.id;
+            let read = read(request, &self.peer);
+            let terms = read.as_ref().ok().map(|(terms, _)| *terms);
+            let fits = |group: &&mut Group| terms.is_none_or(|terms| terms == group.terms);
+            let group = match groups.last_mut().filter(fits) {
+                Some(group) => group,
+                None => groups.push_mut(self.group(terms.unwrap_or_default(), room)),
+            };
+            match read {
+                Ok((_, check)) => {
+                    group.ids.push(id);
+                    group.checks.push(check);
+                    group.owed.one_more();
+                }
+                Err(refused) => {
+                    self.errors.count(refused.code());
+                    group.refusals.push(response(id, Err(refused)));
+                }
             }
-            Err(refused) => group.refusals.push(response(id, Err(refused))),
+            room -= 1;
         }
-        room -= 1;
+        groups
     }
-    groups
+
+    fn group(&self, terms: Terms, room: usize) -> Group {
+        Group {
+            terms,
+            ids: Vec::with_capacity(room),
+            checks: Vec::with_capacity(room),
+            refusals: Vec::new(),
+            owed: self.errors.unanswered(0),
+        }
+    }
 }
 
 /// The check of `request`, if it is one that `peer` may ask for.
@@ -95,15 +124,6 @@ fn read(request: CheckStreamRequest, peer: &Peer) -> Result<(Terms, Check), Stat
 }
 
 impl Group {
-    fn new(terms: Terms, room: usize) -> Self {
-        Self {
-            terms,
-            ids: Vec::with_capacity(room),
-            checks: Vec::with_capacity(room),
-            refusals: Vec::new(),
-        }
-    }
-
     async fn decide(
         self,
         limiter: Arc<ObservedLimiter>,
@@ -114,10 +134,13 @@ impl Group {
             ids,
             checks,
             refusals: mut responses,
+            mut owed,
         } = self;
         let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
         let Some(_admitted) = bound.admit(checks.len()) else {
-            responses.extend(every(bound.too_many()));
+            let refused = bound.too_many();
+            owed.failed(refused.code());
+            responses.extend(every(refused));
             return responses;
         };
         let decided = limiter.check_all(&checks, terms.omit_buckets);
@@ -125,12 +148,15 @@ impl Group {
             None => Ok(decided.await),
             Some(patience) => timeout(patience, decided).await,
         };
-        match answers {
-            Ok(answers) => {
-                let decided = ids.into_iter().zip(answers);
-                responses.extend(decided.map(|(id, answer)| response(id, outcome(answer))));
-            }
-            Err(_) => responses.extend(every(status::too_late())),
+        if let Ok(answers) = answers {
+            responses.extend(ids.into_iter().zip(answers).map(|(id, answer)| {
+                let outcome = outcome(answer);
+                owed.one_answered(outcome.as_ref().err().map(Status::code));
+                response(id, outcome)
+            }));
+        } else {
+            owed.failed(Code::DeadlineExceeded);
+            responses.extend(every(status::too_late()));
         }
         responses
     }

@@ -8,6 +8,7 @@ use toolgate_limit::{
 };
 
 use super::{Breaker, LocalBuckets};
+use crate::observe::StoreErrors;
 
 /// Decides by the store, and without it as [`super::OnOutage`] says.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct ReplicaLimiter {
     /// By the same policies, on the replica's own buckets, or on none if it may not decide alone.
     alone: StoreLimiter,
     local: Option<LocalBuckets>,
+    errors: StoreErrors,
 }
 
 /// In place of the store, for a replica that may not decide alone. What no limit concerns never
@@ -41,7 +43,13 @@ impl ReplicaLimiter {
             breaker,
             alone: StoreLimiter::new(policies, instead).degraded(),
             local,
+            errors: StoreErrors::default(),
         }
+    }
+
+    /// The same limiter, which counts in `errors` what the store does not decide.
+    pub(crate) fn counting(self, errors: StoreErrors) -> Self {
+        Self { errors, ..self }
     }
 
     /// The policy in force for `server`.
@@ -96,6 +104,7 @@ impl ReplicaLimiter {
         for (place, answer) in answers.iter().enumerate() {
             if let Err(error) = answer {
                 self.breaker.failed(permit, error);
+                self.errors.count(error);
                 failed.push(place);
             }
         }

@@ -111,6 +111,7 @@ fn greeting(server: &Server, config: &Config) -> String {
         Some(tls) if tls.client_ca.is_none() => "  (TLS)",
         Some(_) => "  (TLS, callers show certificates)",
     };
+    let metrics = if config.metrics { ", /metrics" } else { "" };
     // Over TLS it would need files that only its user knows.
     let to_try = policies
         .first()
@@ -119,7 +120,7 @@ fn greeting(server: &Server, config: &Config) -> String {
     format!(
         "toolgate {version} is serving\n\
          \x20 gRPC      {grpc}{security}\n\
-         \x20 HTTP      {http}  (/livez, /readyz)\n\
+         \x20 HTTP      {http}  (/livez, /readyz{metrics})\n\
          \x20 policies  {count}\n\
          \x20 store     {store}\n\
          {to_try}"

@@ -1,0 +1,171 @@
+//! What a limiter shows in Prometheus.
+//!
+//! ```text
+//! each worker:  Tally (an Observer)  -- checks by outcome, how long they took
+//!               CheckErrors          -- checks that got an error instead
+//! all workers:  StoreErrors, the instruments of the Redis store
+//! at a scrape:  the workers summed, and Replica: gauges of what is now
+//! ```
+//!
+//! Counts of every check belong to one worker, so that workers share nothing while they decide.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector, encoding::DescriptorEncoder, registry::Registry as Exposed,
+};
+use tonic::Code;
+use toolgate_policy::Registry;
+use toolgate_redis::Instruments;
+use toolgate_telemetry::{Distribution, counter, counters};
+
+mod check_errors;
+mod counts;
+mod replica;
+mod store_errors;
+mod tally;
+
+pub(crate) use check_errors::{CheckErrors, Unanswered};
+pub(crate) use replica::Replica;
+pub(crate) use store_errors::StoreErrors;
+pub(crate) use tally::Tally;
+
+use check_errors::FAILURES;
+use counts::Counts;
+
+/// Upper bounds in seconds: 25 us is a check in memory, 40 ms the default timeout of Redis.
+const CHECK_SECONDS: [f64; 14] = [
+    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.25, 1.0,
+];
+
+/// What a limiter counts, and the registry in which it is shown.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    exposed: Exposed,
+    counters: Counters,
+}
+
+/// What all workers count. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Counters {
+    policies: Arc<Registry>,
+    workers: Arc<Mutex<Vec<Arc<Tally>>>>,
+    store_errors: StoreErrors,
+}
+
+impl Metrics {
+    /// Of a limiter with these policies.
+    pub(crate) fn new(policies: Arc<Registry>) -> Self {
+        Self {
+            exposed: toolgate_telemetry::registry("toolgate", env!("CARGO_PKG_VERSION")),
+            counters: Counters {
+                policies,
+                workers: Arc::default(),
+                store_errors: StoreErrors::counted(),
+            },
+        }
+    }
+
+    /// Instruments for the Redis store.
+    pub(crate) fn redis(&mut self) -> Instruments {
+        Instruments::register(&mut self.exposed)
+    }
+
+    /// What checks are counted in.
+    pub(crate) const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// All that `/metrics` shows of `replica`.
+    pub(crate) fn expose(mut self, replica: Replica) -> toolgate_telemetry::Metrics {
+        let counters = self.counters.clone();
+        self.exposed.register_collector(Box::new(replica));
+        self.exposed.register_collector(Box::new(self.counters));
+        let mut exposed = toolgate_telemetry::Metrics::new(self.exposed);
+        exposed.histogram_in_seconds(
+            "toolgate_check_duration",
+            "How long checks took to be decided, from when they were read to their answers",
+            move || counters.durations(),
+        );
+        exposed
+    }
+}
+
+impl Counters {
+    /// That of one worker more.
+    pub(crate) fn tally_of_worker(&self) -> Arc<Tally> {
+        let tally = Arc::new(Tally::new(Arc::clone(&self.policies)));
+        self.workers().push(Arc::clone(&tally));
+        tally
+    }
+
+    pub(crate) const fn store_errors(&self) -> &StoreErrors {
+        &self.store_errors
+    }
+
+    fn durations(&self) -> Distribution {
+        let mut sum = Distribution::new(&CHECK_SECONDS);
+        for tally in &*self.workers() {
+            sum.add(&tally.durations());
+        }
+        sum
+    }
+
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for tally in &*self.workers() {
+            sum.add(tally.counts());
+        }
+        sum
+    }
+
+    fn failed(&self, code: Code) -> u64 {
+        let workers = self.workers();
+        workers.iter().map(|tally| tally.errors.get(code)).sum()
+    }
+
+    /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
+    fn workers(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Counters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.counts();
+        counters(
+            &mut encoder,
+            "toolgate_checks",
+            "Checks that were decided, by what was decided; a denial by the limit that refused",
+            counts
+                .series()
+                .iter()
+                .map(|series| (series.labels(), series.count)),
+        )?;
+        counter(
+            &mut encoder,
+            "toolgate_degraded_checks",
+            "Checks that were decided without the store, on buckets of this replica alone",
+            counts.degraded,
+        )?;
+        counters(
+            &mut encoder,
+            "toolgate_check_errors",
+            "Checks that got an error instead of a decision, by gRPC code",
+            FAILURES.map(|(code, name)| ([("code", name)], self.failed(code))),
+        )?;
+        counters(
+            &mut encoder,
+            "toolgate_store_errors",
+            "Checks that the store was asked for and did not decide, by why",
+            self.store_errors.series(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

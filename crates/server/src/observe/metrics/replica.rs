@@ -1,0 +1,83 @@
+//! What a replica is at now.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+use toolgate_policy::Registry;
+use toolgate_telemetry::{counters, gauge};
+
+use crate::{call::CallBound, grpc::CheckBound, outage::Breaker};
+
+/// Shows it at each scrape.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) policies: Arc<Registry>,
+    pub(crate) breaker: Arc<Breaker>,
+    /// Whether the replica decides alone while the breaker is open.
+    pub(crate) decides_alone: bool,
+    pub(crate) checks: Arc<CheckBound>,
+    pub(crate) calls: CallBound,
+    /// Of each worker what all of its connections hold, and the worker too.
+    pub(crate) connections: Vec<Weak<()>>,
+}
+
+impl Collector for Replica {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let is_open = self.breaker.is_open();
+        gauge(
+            &mut encoder,
+            "toolgate_degraded",
+            "Whether this replica decides alone, as the store does not",
+            i64::from(is_open && self.decides_alone),
+        )?;
+        gauge(
+            &mut encoder,
+            "toolgate_store_breaker_open",
+            "Whether the circuit breaker of the store is open: no check reaches it",
+            i64::from(is_open),
+        )?;
+        let status = self.policies.status();
+        counters(
+            &mut encoder,
+            "toolgate_policy_reloads",
+            "Readings of the policies, the first one included; after a failure they stay as they were",
+            [
+                ([("result", "success")], status.succeeded),
+                ([("result", "failure")], status.failed),
+            ],
+        )?;
+        gauge(
+            &mut encoder,
+            "toolgate_policy_generation",
+            "The generation of policies in force, counted from 1 at the start",
+            i64::try_from(status.generation).unwrap_or(i64::MAX),
+        )?;
+        let seats = self.connections.iter().map(Weak::strong_count);
+        let connections = seats.map(|held| held.saturating_sub(1)).sum();
+        let in_flight = [
+            (
+                "toolgate_connections",
+                "Connections to the gRPC API",
+                connections,
+            ),
+            (
+                "toolgate_calls_in_flight",
+                "Calls and streams on all connections that have not ended",
+                self.calls.in_flight(),
+            ),
+            (
+                "toolgate_checks_in_flight",
+                "Checks that are being decided",
+                self.checks.in_flight(),
+            ),
+        ];
+        for (name, help, count) in in_flight {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            gauge(&mut encoder, name, help, count)?;
+        }
+        Ok(())
+    }
+}
