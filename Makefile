@@ -9,6 +9,7 @@ SHELL := /bin/bash
 CRATES := toolgate-limit toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
 PYTHON := .tools/python/bin/python
+PARSER := .tools/python/prometheus_client
 PROMTOOL := .tools/bin/promtool
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -21,7 +22,7 @@ TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
 test: tools fmt clippy doc isolation proto alerts unit
 
-tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PROMTOOL) $(if $(shell command -v go),$(GRPCURL))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $(shell command -v go),$(GRPCURL))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -44,6 +45,10 @@ $(PYTHON):
 	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-venv; }
 	python3 -m venv .tools/python
 	$@ -m pip install --quiet mcp==2.3.0
+
+$(PARSER): | $(PYTHON)
+	$(PYTHON) -m pip install --quiet prometheus_client==0.26.0
+	touch $@
 
 $(GRPCURL):
 	GOBIN=$(dir $@) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3

@@ -20,7 +20,7 @@ use toolgate_proto::pb::{
     limiter_service_client::LimiterServiceClient,
 };
 
-use crate::{PolicyFile, Process, toolgate};
+use crate::{Exposition, PolicyFile, Process, toolgate};
 
 /// For a machine that is very busy; no test waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -115,6 +115,11 @@ impl Limiter {
     /// Where it serves HTTP, as `host:port`.
     pub fn http_address(&self) -> &str {
         &self.running.http_address
+    }
+
+    /// What it shows on `/metrics`.
+    pub async fn metrics(&self) -> Result<Exposition> {
+        Exposition::scrape(&self.running.http_address).await
     }
 
     /// A new connection to it.
