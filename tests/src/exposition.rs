@@ -1,6 +1,10 @@
 //! What `/metrics` says, and what the documentation says of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
@@ -15,9 +19,9 @@ use crate::PATIENCE;
 #[derive(Clone, Debug)]
 pub struct Exposition(String);
 
-/// A metric as its row in docs/observability.md says it is.
+/// What there is to know of a metric before it is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Documented {
+pub struct Metric {
     /// Counter, gauge, histogram or info.
     pub kind: String,
     /// The names of its labels.
@@ -47,37 +51,74 @@ impl Exposition {
         &self.0
     }
 
-    /// The value of each series, by its name and labels as they are written.
-    pub fn series(&self) -> BTreeMap<&str, f64> {
+    /// All series, by their name and labels as they are written.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.lines().map(|(series, _)| series).collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));
-        let series = lines.filter_map(|line| {
-            // Of an exemplar nothing is wanted here.
-            let line = line.split(" # ").next().unwrap_or_default();
-            let (series, value) = line.rsplit_once(' ')?;
-            Some((series, value.parse().ok()?))
+        // Of an exemplar nothing is wanted here.
+        let lines = lines.filter_map(|line| line.split(" # ").next());
+        lines.filter_map(|line| line.rsplit_once(' '))
+    }
+
+    /// The metrics in it, as the official parser for Python reads them; it refuses what is not
+    /// `OpenMetrics`. Labels are those of the series that are there.
+    ///
+    /// `python3`, or what `TOOLGATE_TEST_PYTHON` names, must have the package `prometheus_client`.
+    pub fn parsed(&self) -> Result<BTreeMap<String, Metric>> {
+        let python = std::env::var_os("TOOLGATE_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+        let mut parser = Command::new(python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/metrics.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // It reads all of it before it says anything.
+        let mut stdin = parser.stdin.take().context("stdin is piped")?;
+        let written = stdin.write_all(self.0.as_bytes());
+        drop(stdin);
+        let output = parser.wait_with_output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{complaint}\n{}", self.0);
+        written?;
+        let metrics = std::str::from_utf8(&output.stdout)?.lines().map(|line| {
+            let mut words = line.split(' ').map(str::to_owned);
+            let (name, kind) = (words.next()?, words.next()?);
+            let labels = words.collect();
+            Some((name, Metric { kind, labels }))
         });
-        series.collect()
+        metrics.collect::<Option<_>>().context("a name and a type")
     }
 
     /// The value of one series; zero for one that is not there, as a query has it.
-    pub fn value(&self, series: &str) -> f64 {
-        self.series().get(series).copied().unwrap_or_default()
+    pub fn value(&self, series: &str) -> u64 {
+        let found = self.lines().find(|(name, _)| *name == series);
+        found
+            .and_then(|(_, value)| whole(value))
+            .unwrap_or_default()
     }
 
     /// The series of one metric that are not zero: their labels, as they are written.
-    pub fn counted(&self, metric: &str) -> BTreeMap<&str, f64> {
-        let all = self.series().into_iter();
-        let of_metric = all.filter_map(|(series, value)| {
+    pub fn counted(&self, metric: &str) -> BTreeMap<&str, u64> {
+        let of_metric = self.lines().filter_map(|(series, value)| {
             let labels = series.strip_prefix(metric)?;
             let is_it = labels.is_empty() || labels.starts_with('{');
-            (is_it && value != 0.0).then_some((labels, value))
+            let value = whole(value).filter(|value| *value > 0)?;
+            is_it.then_some((labels, value))
         });
         of_metric.collect()
     }
 }
 
+/// What counts, counts whole things, in a histogram too.
+fn whole(value: &str) -> Option<u64> {
+    value.strip_suffix(".0").unwrap_or(value).parse().ok()
+}
+
 /// The rows of docs/observability.md under the heading `section`, by the name of their metric.
-pub fn documented(section: &str) -> BTreeMap<String, Documented> {
+pub fn documented(section: &str) -> BTreeMap<String, Metric> {
     let text = include_str!("../../docs/observability.md");
     let from = text.split("\n## ").find(|part| part.starts_with(section));
     let rows = from.unwrap_or_default().lines().filter_map(|line| {
@@ -87,7 +128,7 @@ pub fn documented(section: &str) -> BTreeMap<String, Documented> {
         let labels = labels.split(", ").filter(|label| !label.is_empty());
         let labels = labels.map(|label| label.trim_matches('`').to_owned());
         let labels = labels.collect();
-        Some((name, Documented { kind, labels }))
+        Some((name, Metric { kind, labels }))
     });
     rows.collect()
 }

@@ -28,7 +28,7 @@ pub use client::client_config;
 pub use clock::TurnedClock;
 pub use cluster::RedisCluster;
 pub use connect::connect;
-pub use exposition::{Documented, Exposition, documented};
+pub use exposition::{Exposition, Metric, documented};
 pub use fake::{FakeLimiter, Manner};
 pub use limiter::{Limiter, PATIENCE};
 pub use load::Load;

@@ -10,6 +10,7 @@ mod costs;
 mod faults;
 mod issuer;
 mod load;
+mod metrics;
 mod names;
 mod optimizer;
 mod outage;

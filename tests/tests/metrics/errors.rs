@@ -39,10 +39,10 @@ async fn in_silence(arguments: &[&str]) -> (Limiter, FaultProxy, RedisServer) {
 }
 
 /// Waits until so many checks are being decided.
-async fn until_in_flight(limiter: &Limiter, checks: u32) {
+async fn until_in_flight(limiter: &Limiter, checks: u64) {
     eventually("checks are in flight", async || {
         let in_flight = scrape(limiter).await.value("toolgate_checks_in_flight");
-        (in_flight >= f64::from(checks)).then_some(())
+        (in_flight >= checks).then_some(())
     })
     .await;
 }
@@ -144,7 +144,7 @@ async fn checks_beyond_the_bound_and_checks_that_are_given_up_are_counted() {
     eventually("they are given up", async || {
         let exposition = scrape(&limiter).await;
         let in_flight = exposition.value("toolgate_checks_in_flight");
-        (in_flight == 0.0).then_some(())
+        (in_flight == 0).then_some(())
     })
     .await;
     let expected = [
@@ -168,7 +168,7 @@ async fn a_call_that_is_given_up_is_counted() {
     }
     eventually("it is given up", async || {
         let errors = scrape(&limiter).await;
-        (errors.value("toolgate_check_errors_total{code=\"CANCELLED\"}") > 0.0).then_some(())
+        (errors.value("toolgate_check_errors_total{code=\"CANCELLED\"}") > 0).then_some(())
     })
     .await;
     let exposition = scrape(&limiter).await;

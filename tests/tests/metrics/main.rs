@@ -16,11 +16,8 @@ use std::collections::BTreeMap;
 use toolgate_tests::{Exposition, Limiter};
 
 /// Asserts that just these series of `metric` have counted just so much; the others are at zero.
-fn assert_counted(exposition: &Exposition, metric: &str, expected: &[(&str, u32)]) {
-    let expected: BTreeMap<_, _> = expected
-        .iter()
-        .map(|&(labels, count)| (labels, f64::from(count)))
-        .collect();
+fn assert_counted(exposition: &Exposition, metric: &str, expected: &[(&str, u64)]) {
+    let expected: BTreeMap<_, _> = expected.iter().copied().collect();
     assert_eq!(exposition.counted(metric), expected, "{metric}");
 }
 

@@ -1,5 +1,6 @@
 //! Decisions: each is counted once, for the operation that was checked or the limit that refused.
 
+use toolgate_proto::pb::CheckRequest;
 use toolgate_tests::{Limiter, PolicyFile, manifest};
 
 use crate::{
@@ -25,6 +26,34 @@ fn policies() -> PolicyFile {
     PolicyFile::new(&manifests.join("---\n")).expect("a file")
 }
 
+/// One run of checks, as far as the limits of `policies` let it.
+fn run(server: &str) -> [CheckRequest; 17] {
+    [
+        // 2 allowed and 1 refused by the tool's shared limit.
+        check(server, "alice", tool("shared")),
+        check(server, "bob", tool("shared")),
+        check(server, "carol", tool("shared")),
+        // For each of two users 1 allowed and 1 refused by the tool's own limit.
+        check(server, "alice", tool("own")),
+        check(server, "alice", tool("own")),
+        check(server, "bob", tool("own")),
+        check(server, "bob", tool("own")),
+        // 2 allowed and 1 refused by the prompt's limit.
+        check(server, "alice", prompt("weekly")),
+        check(server, "alice", prompt("weekly")),
+        check(server, "alice", prompt("weekly")),
+        // 1 of each allowed, and 1 of each refused.
+        check(server, "alice", resource("file:///a")),
+        check(server, "alice", resource("file:///a")),
+        check(server, "alice", resource("file:///b")),
+        check(server, "alice", resource("file:///b")),
+        // What no limit names, and the server alone.
+        check(server, "alice", tool("unknown")),
+        check(server, "bob", resource("file:///unknown")),
+        check(server, "bob", None),
+    ]
+}
+
 #[tokio::test]
 async fn each_decision_is_counted_by_server_scope_and_operation() {
     let policies = policies();
@@ -32,32 +61,6 @@ async fn each_decision_is_counted_by_server_scope_and_operation() {
     let arguments = ["--workers", "3"];
     let limiter = Limiter::start(&policies.path(), arguments).await;
     let limiter = limiter.expect("a limiter");
-    let run = |server: &'static str| {
-        [
-            // 2 allowed and 1 refused by the tool's shared limit.
-            check(server, "alice", tool("shared")),
-            check(server, "bob", tool("shared")),
-            check(server, "carol", tool("shared")),
-            // For each of two users 1 allowed and 1 refused by the tool's own limit.
-            check(server, "alice", tool("own")),
-            check(server, "alice", tool("own")),
-            check(server, "bob", tool("own")),
-            check(server, "bob", tool("own")),
-            // 2 allowed and 1 refused by the prompt's limit.
-            check(server, "alice", prompt("weekly")),
-            check(server, "alice", prompt("weekly")),
-            check(server, "alice", prompt("weekly")),
-            // 1 of each allowed, and 1 of each refused.
-            check(server, "alice", resource("file:///a")),
-            check(server, "alice", resource("file:///a")),
-            check(server, "alice", resource("file:///b")),
-            check(server, "alice", resource("file:///b")),
-            // What no limit names, and the server alone.
-            check(server, "alice", tool("unknown")),
-            check(server, "bob", resource("file:///unknown")),
-            check(server, "bob", None),
-        ]
-    };
     for server in ["test/server", "test/tools", "test/shadow"] {
         for one in run(server) {
             // A connection each, so that all workers have some.
@@ -80,7 +83,7 @@ async fn each_decision_is_counted_by_server_scope_and_operation() {
 
     let exposition = scrape(&limiter).await;
     let mut expected = Vec::new();
-    let mut add = |server: &str, decision: &str, scope: &str, operation: &str, count: u32| {
+    let mut add = |server: &str, decision: &str, scope: &str, operation: &str, count: u64| {
         let labels = format!(
             "{{server=\"{server}\",decision=\"{decision}\",scope=\"{scope}\",operation=\"{operation}\"}}"
         );
@@ -111,7 +114,7 @@ async fn each_decision_is_counted_by_server_scope_and_operation() {
     add("test/server", "denied", "global", "server", 1);
     add("other", "unlimited", "", "other", 2);
     add("other", "unlimited", "", "server", 2);
-    let total: u32 = expected.iter().map(|(_, count)| count).sum();
+    let total: u64 = expected.iter().map(|(_, count)| count).sum();
     let expected: Vec<_> = expected
         .iter()
         .map(|(labels, count)| (labels.as_str(), *count))

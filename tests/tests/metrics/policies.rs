@@ -17,10 +17,10 @@ fn allowed(operation: &str) -> String {
     format!("{{server=\"test/server\",decision=\"allowed\",scope=\"\",operation=\"{operation}\"}}")
 }
 
-async fn until(limiter: &Limiter, series: &str, value: u32) {
+async fn until(limiter: &Limiter, series: &str, value: u64) {
     eventually(series, async || {
         let is = scrape(limiter).await.value(series);
-        (is == f64::from(value)).then_some(())
+        (is == value).then_some(())
     })
     .await;
 }
