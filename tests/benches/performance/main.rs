@@ -5,8 +5,8 @@
 //! turn, several rounds long; printed are medians with their spread, and ratios made within each
 //! round. Nothing is asserted: machines differ and are noisy, ratios less so.
 //!
-//! Arguments choose sections (`stream unary latency flood growth memory instructions`); without any
-//! all run. `--quick` runs each for a moment, to see that it runs.
+//! Arguments choose sections (`stream unary latency flood growth memory telemetry instructions`);
+//! without any all run. `--quick` runs each for a moment, to see that it runs.
 
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::expect_used, reason = "a benchmark that cannot go on ends")]
@@ -27,6 +27,7 @@ mod stage;
 mod stream;
 mod svg;
 mod table;
+mod telemetry;
 mod unary;
 
 use stage::Stage;
@@ -37,13 +38,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Section = (&'static str, fn(&Stage));
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("stream", stream::run),
     ("unary", unary::run),
     ("latency", latency::run),
     ("flood", flood::run),
     ("growth", growth::run),
     ("memory", memory::run),
+    ("telemetry", telemetry::run),
     ("instructions", instructions::run),
 ];
 

@@ -76,6 +76,16 @@ impl Stage {
 
     /// A limiter with these policies, on Redis or in memory.
     pub(crate) fn limiter(&self, policies: &PolicyFile, redis: Option<&Redis>) -> Served {
+        self.limiter_with(policies, redis, &[])
+    }
+
+    /// The same, with more settings.
+    pub(crate) fn limiter_with(
+        &self,
+        policies: &PolicyFile,
+        redis: Option<&Redis>,
+        settings: &[&str],
+    ) -> Served {
         let mut command = Command::new(toolgate().expect("it builds"));
         command
             .args(["serve", "--log", "error", "--memory-max-users", "2000000"])
@@ -86,7 +96,8 @@ impl Stage {
                 "127.0.0.1:0",
             ])
             .arg("--policies")
-            .arg(policies.path());
+            .arg(policies.path())
+            .args(settings);
         if let Some(redis) = redis {
             // What is measured is the cost of checks, not what happens when it is too high.
             command.args(["--store", &redis.server.url(), "--store-timeout", "5s"]);
