@@ -1,14 +1,24 @@
 //! The label by which an observation leads to its trace.
 
+use std::time::Duration;
+
 use opentelemetry::trace::TraceContextExt as _;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Names of labels and their values, as [`prometheus_client`] takes those of an exemplar.
+/// The label of an exemplar: `trace_id`, and the trace.
 pub type TraceLabel = [(&'static str, String); 1];
 
-/// The trace of the current span, if it is sampled: `trace_id`, as an exemplar's label.
-pub fn sampled_trace() -> Option<TraceLabel> {
+/// A histogram whose buckets lead to traces.
+pub type TracedHistogram = HistogramWithExemplars<TraceLabel>;
+
+/// Observes `took`, in seconds, with the trace of the current span if it is sampled.
+pub fn observe(histogram: &TracedHistogram, took: Duration) {
+    histogram.observe(took.as_secs_f64(), sampled_trace(), None);
+}
+
+fn sampled_trace() -> Option<TraceLabel> {
     let context = Span::current().context();
     let span = context.span();
     let span = span.span_context();
@@ -31,6 +41,28 @@ mod tests {
         with_default(tracing_subscriber::registry().with(layer), || {
             info_span!("call").in_scope(sampled_trace)
         })
+    }
+
+    #[test]
+    fn an_observation_leads_to_the_trace_of_its_span() {
+        let provider = SdkTracerProvider::default();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let waits = TracedHistogram::new([1.0].into_iter());
+        let mut registry = crate::Registry::default();
+        registry.register("waits", "How long", waits.clone());
+        observe(&waits, Duration::from_secs(2));
+        with_default(tracing_subscriber::registry().with(layer), || {
+            info_span!("call").in_scope(|| observe(&waits, Duration::from_millis(500)));
+        });
+        let text = crate::exposition(&registry).unwrap();
+        let led = text.lines().filter(|line| line.contains(" # {trace_id="));
+        let led: Vec<_> = led.collect();
+        assert_eq!(led.len(), 1, "{text}");
+        assert!(
+            led[0].starts_with("waits_bucket{le=\"1.0\"} 1 # "),
+            "{text}"
+        );
+        assert!(led[0].ends_with("\"} 0.5"), "{text}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod prometheus;
 mod series;
 
 pub use distribution::{Distribution, Exemplar};
-pub use exemplar::{TraceLabel, sampled_trace};
+pub use exemplar::{TraceLabel, TracedHistogram, observe};
 pub use prometheus::{CONTENT_TYPE, Metrics, exposition, registry, router};
 pub use prometheus_client::registry::Registry;
 pub use series::{Labels, counter, counters, gauge, gauges};

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use prometheus_client::{metrics::histogram::Histogram, registry::Registry};
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use toolgate_client::{FailOpen, OnUnavailable, Verdict};
 use toolgate_limit::{Check, Identity, Limiter, Operation, OperationKind, ServerId};
+use toolgate_telemetry::{TracedHistogram, observe};
 
 use crate::VmcpError;
 
@@ -19,7 +20,7 @@ pub struct Gate {
     server: ServerId,
     limiter: Arc<FailOpen<Arc<dyn Limiter>>>,
     on_unavailable: OnUnavailable,
-    check_duration: Histogram,
+    check_duration: TracedHistogram,
 }
 
 impl Gate {
@@ -62,7 +63,7 @@ impl Gate {
         };
         let asked = Instant::now();
         let verdict = self.limiter.check(check).await;
-        self.check_duration.observe(asked.elapsed().as_secs_f64());
+        observe(&self.check_duration, asked.elapsed());
         match verdict {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Denied(denial) => Err(VmcpError::Denied(denial)),

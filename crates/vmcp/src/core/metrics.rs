@@ -5,11 +5,11 @@ use std::{fmt, time::Duration};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, counter::Counter, histogram::Histogram},
+    metrics::{MetricType, counter::Counter},
     registry::{Registry, Unit},
 };
 use tokio::sync::watch;
-use toolgate_telemetry::{counters, gauges};
+use toolgate_telemetry::{TracedHistogram, counters, gauges, observe};
 
 use super::{BackendName, connection::State};
 
@@ -47,14 +47,14 @@ impl Outcome {
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
     outcomes: [Counter; Outcome::ALL.len()],
-    duration: Histogram,
+    duration: TracedHistogram,
 }
 
 impl Metrics {
     pub(super) fn new() -> Self {
         Self {
             outcomes: Default::default(),
-            duration: Histogram::new(REQUEST_SECONDS),
+            duration: TracedHistogram::new(REQUEST_SECONDS.into_iter()),
         }
     }
 
@@ -66,7 +66,7 @@ impl Metrics {
     /// A request that was sent, and ended after `took`.
     pub(super) fn sent(&self, outcome: Outcome, took: Duration) {
         self.outcomes[outcome as usize].inc();
-        self.duration.observe(took.as_secs_f64());
+        observe(&self.duration, took);
     }
 }
 

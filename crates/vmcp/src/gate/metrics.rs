@@ -6,13 +6,12 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{MetricType, counter::ConstCounter, histogram::Histogram},
+    encoding::DescriptorEncoder,
     registry::{Registry, Unit},
 };
 use toolgate_client::{BreakerState, Cause, Client, FailOpen, OnUnavailable, ReplicaStatus};
 use toolgate_limit::Limiter;
-use toolgate_telemetry::{counters, gauges};
+use toolgate_telemetry::{TracedHistogram, counter, counters, gauges};
 
 /// Upper bounds in seconds: 25 us is a limiter on a Unix socket, 50 ms the default timeout.
 const CHECK_SECONDS: [f64; 14] = [
@@ -20,15 +19,15 @@ const CHECK_SECONDS: [f64; 14] = [
     0.25, 1.0,
 ];
 
-pub(super) fn check_duration() -> Histogram {
-    Histogram::new(CHECK_SECONDS)
+pub(super) fn check_duration() -> TracedHistogram {
+    TracedHistogram::new(CHECK_SECONDS.into_iter())
 }
 
 pub(super) fn register(
     registry: &mut Registry,
     limiter: &Arc<FailOpen<Arc<dyn Limiter>>>,
     on_unavailable: OnUnavailable,
-    check_duration: &Histogram,
+    check_duration: &TracedHistogram,
 ) {
     registry.register_collector(Box::new(Verdicts {
         limiter: Arc::clone(limiter),
@@ -101,13 +100,12 @@ pub(crate) struct Remote(pub(crate) Client);
 
 impl Collector for Remote {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let hits = encoder.encode_descriptor(
+        counter(
+            &mut encoder,
             "toolgate_client_deny_cache_hits",
-            "Calls that were denied without asking the limiter, whose denial is remembered.",
-            None,
-            MetricType::Counter,
+            "Calls that were denied without asking the limiter, whose denial is remembered",
+            self.0.deny_cache_hits(),
         )?;
-        ConstCounter::new(self.0.deny_cache_hits()).encode(hits)?;
         show(&self.0.replicas(), encoder)
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family},
     registry::{Registry, Unit},
 };
+use toolgate_telemetry::{TracedHistogram, observe};
 
 use super::outcome::Outcome;
 use crate::auth::Unauthorized;
@@ -70,7 +71,7 @@ struct Turned {
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
     requests: Family<Answered, Counter>,
-    duration: Family<Method, Histogram, fn() -> Histogram>,
+    duration: Family<Method, TracedHistogram, fn() -> TracedHistogram>,
     unauthorized: Family<Turned, Counter>,
 }
 
@@ -79,7 +80,9 @@ impl Metrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            duration: Family::new_with_constructor(|| {
+                TracedHistogram::new(REQUEST_SECONDS.into_iter())
+            }),
             unauthorized: Family::default(),
         };
         registry.register(
@@ -107,8 +110,7 @@ impl Metrics {
             outcome: outcome.as_str(),
         };
         self.requests.get_or_create(&answered).inc();
-        let duration = self.duration.get_or_create(&method);
-        duration.observe(took.as_secs_f64());
+        observe(&self.duration.get_or_create(&method), took);
     }
 
     pub(super) fn turned_away(&self, error: &Unauthorized) {
