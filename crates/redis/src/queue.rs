@@ -24,6 +24,7 @@ use crate::{
     batch::{Batch, MAX_CHECKS},
     denials::Denials,
     error::{corrupt, unavailable},
+    instruments::Instruments,
     route::Route,
     script::CheckScript,
 };
@@ -104,6 +105,7 @@ pub(crate) struct Sender {
     pub(crate) route: Route,
     pub(crate) script: Arc<CheckScript>,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) instruments: Option<Instruments>,
     pub(crate) deadline: Duration,
 }
 
@@ -158,7 +160,11 @@ impl Sender {
         until: Instant,
     ) -> Result<(), StoreError> {
         let (script, deadline) = (&self.script, self.deadline);
+        let sent = Instant::now();
         let answers = self.route.decide(script, &batch, until, deadline).await;
+        if let Some(instruments) = &self.instruments {
+            instruments.sent(&batch, sent.elapsed());
+        }
         // A caller that cannot be told has gone, by a deadline of its own.
         match answers {
             Ok(answers) => {

@@ -19,6 +19,7 @@ use crate::{
     batch::MAX_CHECKS,
     cluster::{self, Cluster},
     denials::Denials,
+    instruments::Instruments,
     queue::{Pending, Queue, Sender, closed},
     route::Route,
     script::CheckScript,
@@ -44,6 +45,7 @@ enum Lanes {
 pub(crate) struct Shared {
     pub(crate) script: Arc<CheckScript>,
     pub(crate) denials: Arc<Denials>,
+    pub(crate) instruments: Option<Instruments>,
     pub(crate) deadline: Duration,
 }
 
@@ -53,6 +55,7 @@ impl Shared {
             route,
             script: Arc::clone(&self.script),
             denials: Arc::clone(&self.denials),
+            instruments: self.instruments.clone(),
             deadline: self.deadline,
         })
     }

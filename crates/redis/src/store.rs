@@ -16,6 +16,7 @@ use crate::{
     config::RedisConfig,
     denials::Denials,
     error::{corrupt, unavailable},
+    instruments::Instruments,
     key::key,
     link::{Destination, Link, Target},
     place::{InvalidUrl, Place, Topology},
@@ -33,6 +34,7 @@ pub struct RedisStore {
     config: Arc<RedisConfig>,
     place: Arc<Place>,
     denials: Arc<Denials>,
+    instruments: Option<Instruments>,
     script: Arc<CheckScript>,
     queues: Queues,
 }
@@ -41,6 +43,14 @@ impl RedisStore {
     /// A store that begins to connect, in tasks on the current runtime, and goes on trying as long
     /// as it lives. It is an error only if the URL is none; files are read when they are needed.
     pub fn open(config: &RedisConfig) -> Result<Self, InvalidUrl> {
+        Self::open_with(config, None)
+    }
+
+    /// As [`RedisStore::open`]; what it does is seen on `instruments`, if there are any.
+    pub fn open_with(
+        config: &RedisConfig,
+        instruments: Option<Instruments>,
+    ) -> Result<Self, InvalidUrl> {
         let place = Place::try_from(config.url.as_str())?;
         // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -48,6 +58,7 @@ impl RedisStore {
             Arc::new(config.clone()),
             Arc::new(place),
             Arc::new(Denials::new(config.remember_denials)),
+            instruments,
         ))
     }
 
@@ -59,14 +70,21 @@ impl RedisStore {
             Arc::clone(&self.config),
             Arc::clone(&self.place),
             Arc::clone(&self.denials),
+            self.instruments.clone(),
         )
     }
 
-    fn connect(config: Arc<RedisConfig>, place: Arc<Place>, denials: Arc<Denials>) -> Self {
+    fn connect(
+        config: Arc<RedisConfig>,
+        place: Arc<Place>,
+        denials: Arc<Denials>,
+        instruments: Option<Instruments>,
+    ) -> Self {
         let script = Arc::new(CheckScript::new());
         let shared = Shared {
             script: Arc::clone(&script),
             denials: Arc::clone(&denials),
+            instruments: instruments.clone(),
             deadline: config.timeout,
         };
         let queues = match &place.topology {
@@ -99,6 +117,7 @@ impl RedisStore {
             config,
             place,
             denials,
+            instruments,
             script,
             queues,
         }
@@ -150,6 +169,9 @@ impl BucketStore for RedisStore {
         let known = self.denials.answers(&plans, now);
         if known.is_empty() {
             return self.queues.decide(plans, now).await;
+        }
+        if let Some(instruments) = &self.instruments {
+            instruments.remembered(known.iter().flatten().count());
         }
         let unknown = plans.into_iter().zip(&known);
         let unknown = unknown.filter_map(|(plan, known)| known.is_none().then_some(plan));

@@ -10,6 +10,8 @@
 //! - An **instrument** counts or measures. It lives with what it measures, which registers it with
 //!   the one [`Registry`] of its process; a [`Collector`](prometheus_client::collector::Collector)
 //!   shows at each scrape what somebody else has counted already.
+//! - A [`Distribution`] is the part of one thread in a histogram that is observed too often to be
+//!   shared.
 //! - The **exposition** is the text of all of them, in `OpenMetrics` 1.0.
 //!
 //! Labels are bounded: never a subject, a resource URI or a name that a caller can choose.
@@ -31,9 +33,13 @@
 //! # Ok::<(), std::fmt::Error>(())
 //! ```
 
+mod distribution;
+mod exemplar;
 mod prometheus;
 mod series;
 
-pub use prometheus::{CONTENT_TYPE, exposition, registry, router};
+pub use distribution::{Distribution, Exemplar};
+pub use exemplar::{TraceLabel, sampled_trace};
+pub use prometheus::{CONTENT_TYPE, Metrics, exposition, registry, router};
 pub use prometheus_client::registry::Registry;
-pub use series::{Labels, counters, gauges};
+pub use series::{Labels, counter, counters, gauge, gauges};

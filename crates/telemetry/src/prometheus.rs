@@ -9,7 +9,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use prometheus_client::{metrics::info::Info, registry::Registry};
+use prometheus_client::{
+    encoding::text::{encode_eof, encode_registry},
+    metrics::info::Info,
+    registry::Registry,
+};
+
+use crate::Distribution;
 
 /// The media type of an exposition, by the `OpenMetrics` specification, section "Overall structure".
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,6 +31,64 @@ pub fn registry(binary: &'static str, version: &'static str) -> Registry {
     registry
 }
 
+/// All that a process shows: a registry, and histograms that are put together at each scrape.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    histograms: Vec<Histogram>,
+}
+
+struct Histogram {
+    name: &'static str,
+    help: &'static str,
+    read: Box<dyn Fn() -> Distribution + Send + Sync>,
+}
+
+impl Metrics {
+    /// Those of `registry`.
+    pub const fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Adds what `read` returns at each scrape. The unit is added to `name`, and a full stop to
+    /// `help`.
+    pub fn histogram_in_seconds(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Distribution + Send + Sync + 'static,
+    ) {
+        let read = Box::new(read);
+        self.histograms.push(Histogram { name, help, read });
+    }
+
+    /// All of them as text. It fails only if a collector does.
+    pub fn exposition(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.registry)?;
+        for histogram in &self.histograms {
+            (histogram.read)().write(histogram.name, histogram.help, &mut text)?;
+        }
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+impl From<Registry> for Metrics {
+    fn from(registry: Registry) -> Self {
+        Self::new(registry)
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Histogram").field(&self.name).finish()
+    }
+}
+
 /// All that is registered, as text. It fails only if a collector does.
 pub fn exposition(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
@@ -35,14 +99,14 @@ pub fn exposition(registry: &Registry) -> Result<String, fmt::Error> {
 /// The route `/metrics`.
 ///
 /// It answers in `OpenMetrics` whatever is asked for, as Prometheus has read it since 2.5.
-pub fn router(registry: Registry) -> Router {
+pub fn router(metrics: impl Into<Metrics>) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
-        .with_state(Arc::new(registry))
+        .route("/metrics", get(scrape))
+        .with_state(Arc::new(metrics.into()))
 }
 
-async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
-    match exposition(&registry) {
+async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+    match metrics.exposition() {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be shown");
@@ -58,15 +122,14 @@ mod tests {
         http::Request,
     };
     use prometheus_client::{
-        collector::Collector, encoding::DescriptorEncoder, metrics::histogram::Histogram,
-        registry::Unit,
+        collector::Collector, encoding::DescriptorEncoder, metrics, registry::Unit,
     };
 
     use super::*;
 
-    async fn scrape(registry: Registry) -> (StatusCode, Option<String>, String) {
+    async fn scrape(metrics: impl Into<Metrics>) -> (StatusCode, Option<String>, String) {
         let request = Request::get("/metrics").body(Body::empty()).unwrap();
-        let response = tower_service::Service::call(&mut router(registry), request);
+        let response = tower_service::Service::call(&mut router(metrics), request);
         let (parts, body) = response.await.unwrap().into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.map(|value| value.to_str().unwrap().to_owned());
@@ -78,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_scrape_is_openmetrics_with_units_and_an_end() {
         let mut registry = registry("vmcp", "1.2.3");
-        let wait = Histogram::new([0.5]);
+        let wait = metrics::histogram::Histogram::new([0.5]);
         wait.observe(0.25);
         registry.register_with_unit("wait", "How long it took", Unit::Seconds, wait);
         let (status, content_type, body) = scrape(registry).await;
@@ -96,6 +159,30 @@ mod tests {
              wait_seconds_count 1\n\
              wait_seconds_bucket{le=\"0.5\"} 1\n\
              wait_seconds_bucket{le=\"+Inf\"} 1\n\
+             # EOF\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn histograms_of_many_writers_stand_before_the_end_as_they_are_at_each_scrape() {
+        let mut metrics = Metrics::new(registry("toolgate", "1.2.3"));
+        metrics.histogram_in_seconds("wait", "How long it took", || {
+            let mut waits = Distribution::new(&[0.5]);
+            waits.observe(0.25, 2, None);
+            waits
+        });
+        let (_, _, body) = scrape(metrics).await;
+        let (_, histogram) = body.split_once("toolgate_build_info").unwrap();
+        assert_eq!(
+            histogram,
+            "{version=\"1.2.3\"} 1\n\
+             # HELP wait_seconds How long it took.\n\
+             # TYPE wait_seconds histogram\n\
+             # UNIT wait_seconds seconds\n\
+             wait_seconds_sum 0.5\n\
+             wait_seconds_count 2\n\
+             wait_seconds_bucket{le=\"0.5\"} 2\n\
+             wait_seconds_bucket{le=\"+Inf\"} 2\n\
              # EOF\n"
         );
     }

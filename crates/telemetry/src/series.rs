@@ -24,6 +24,28 @@ pub fn counters<'a, const N: usize>(
     Ok(())
 }
 
+/// A counter without labels. `_total` is added to `name`, and a full stop to `help`.
+pub fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    count: u64,
+) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, &sentence(help), None, MetricType::Counter)?;
+    ConstCounter::new(count).encode(metric)
+}
+
+/// A gauge without labels. A full stop is added to `help`.
+pub fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: i64,
+) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, &sentence(help), None, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(metric)
+}
+
 /// A gauge by labels. A full stop is added to `help`.
 pub fn gauges<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
@@ -57,7 +79,9 @@ mod tests {
             let rain = [([("day", "monday")], 3), ([("day", "a\"b\n")], 0)];
             counters(&mut encoder, "rain", "Showers so far", rain)?;
             let cold = [([("place", "sea"), ("day", "monday")], -4)];
-            gauges(&mut encoder, "cold", "Degrees", cold)
+            gauges(&mut encoder, "cold", "Degrees", cold)?;
+            counter(&mut encoder, "days", "Days so far", 2)?;
+            gauge(&mut encoder, "wind", "Force", -1)
         }
     }
 
@@ -74,6 +98,12 @@ mod tests {
              # HELP cold Degrees.\n\
              # TYPE cold gauge\n\
              cold{place=\"sea\",day=\"monday\"} -4\n\
+             # HELP days Days so far.\n\
+             # TYPE days counter\n\
+             days_total 2\n\
+             # HELP wind Force.\n\
+             # TYPE wind gauge\n\
+             wind -1\n\
              # EOF\n"
         );
     }

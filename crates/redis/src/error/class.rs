@@ -53,6 +53,32 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All classes, in the order of their definition.
+    pub const ALL: [Self; 22] = [
+        Self::Unreachable,
+        Self::ConnectionLost,
+        Self::Tls,
+        Self::Configuration,
+        Self::Protocol,
+        Self::NoAuth,
+        Self::WrongPassword,
+        Self::NoPermission,
+        Self::ReadOnly,
+        Self::Loading,
+        Self::Busy,
+        Self::OutOfMemory,
+        Self::Misconfigured,
+        Self::NoReplicas,
+        Self::MasterDown,
+        Self::NoMaster,
+        Self::ClusterDown,
+        Self::TryAgain,
+        Self::Moved,
+        Self::MaxClients,
+        Self::Closed,
+        Self::Other,
+    ];
+
     /// A name for a metric label.
     pub const fn as_str(self) -> &'static str {
         match self {

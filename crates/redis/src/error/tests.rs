@@ -130,3 +130,13 @@ fn tls_that_was_refused_is_told_from_a_cut_connection() {
     assert_eq!(ErrorClass::from(&error), ErrorClass::Tls);
     assert_eq!(remedy(&error), Remedy::Reconnect);
 }
+
+#[test]
+fn every_class_is_among_all_of_them_with_a_label_of_its_own() {
+    for (place, class) in ErrorClass::ALL.into_iter().enumerate() {
+        assert_eq!(class as usize, place);
+    }
+    assert_eq!(ErrorClass::ALL.last(), Some(&ErrorClass::Other));
+    let labels: std::collections::HashSet<_> = ErrorClass::ALL.map(ErrorClass::as_str).into();
+    assert_eq!(labels.len(), ErrorClass::ALL.len());
+}
