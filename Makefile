@@ -75,7 +75,7 @@ isolation:
 	forbid toolgate-proto  'redis|toolgate-(redis|policy|server|client)'; \
 	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server|client)'; \
 	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server|client)'; \
-	forbid toolgate-telemetry 'tonic|prost|redis|toolgate-(limit|proto|redis|policy|server|client)'; \
+	forbid toolgate-telemetry 'redis|toolgate-(limit|proto|redis|policy|server|client)'; \
 	forbid toolgate-server 'toolgate-client|rmcp'; \
 	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'; \
 	forbid vmcp            'redis|toolgate-(redis|server)'

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use toolgate_telemetry::{Log, LogFormat, Program, Telemetry};
 use vmcp::{Server, config::Config};
 
 mod log;
@@ -27,34 +28,35 @@ enum Command {
         /// The configuration file
         #[arg(long, value_name = "FILE", env = "VMCP_CONFIG")]
         config: PathBuf,
+        /// How to log [default: text on a terminal, else json]
+        #[arg(long, value_name = "FORMAT", env = "VMCP_LOG_FORMAT")]
+        log_format: Option<LogFormat>,
     },
 }
 
+const PROGRAM: Program = Program {
+    name: "vmcp",
+    version: env!("CARGO_PKG_VERSION"),
+    spans_of: &["vmcp", "toolgate_client"],
+};
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Serve { config } = Vmcp::parse().command;
-    let filter = match log::filter(std::env::var_os(log::VARIABLE)) {
-        Ok(filter) => filter,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match serve(config).await {
+    let Command::Serve { config, log_format } = Vmcp::parse().command;
+    match serve(config, log_format).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(path: PathBuf) -> anyhow::Result<()> {
+async fn serve(path: PathBuf, format: Option<LogFormat>) -> anyhow::Result<()> {
+    let filter = log::filter(std::env::var_os(log::VARIABLE))?;
     let (config, unknown) = Config::read(&path).with_context(|| path.display().to_string())?;
+    // Until the end, at which it sends what waits.
+    let _telemetry = Telemetry::start(PROGRAM, Log { filter, format }, &config.otlp)?;
     for field in unknown {
         tracing::warn!(field, "this field is not known here and is ignored");
     }
