@@ -2,7 +2,7 @@
 
 use std::{
     io::{Write as _, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -42,27 +42,46 @@ const PROGRAM: Program = Program {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Serve { config, log_format } = Vmcp::parse().command;
-    match serve(config, log_format).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let Command::Serve {
+        config: path,
+        log_format,
+    } = Vmcp::parse().command;
+    // Until the end, at which it sends what waits.
+    let (config, unknown, _telemetry) = match start(&path, log_format) {
+        Ok(started) => started,
         Err(error) => {
             eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for field in unknown {
+        tracing::warn!(field, "this field is not known here and is ignored");
+    }
+    match serve(config)
+        .await
+        .with_context(|| path.display().to_string())
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(path: PathBuf, format: Option<LogFormat>) -> anyhow::Result<()> {
+/// The configuration, the fields in it that are not known, and what logs and exports.
+fn start(
+    path: &Path,
+    format: Option<LogFormat>,
+) -> anyhow::Result<(Config, Vec<String>, Telemetry)> {
     let filter = log::filter(std::env::var_os(log::VARIABLE))?;
-    let (config, unknown) = Config::read(&path).with_context(|| path.display().to_string())?;
-    // Until the end, at which it sends what waits.
-    let _telemetry = Telemetry::start(PROGRAM, Log { filter, format }, &config.otlp)?;
-    for field in unknown {
-        tracing::warn!(field, "this field is not known here and is ignored");
-    }
-    let server = Server::bind(config)
-        .await
-        .with_context(|| path.display().to_string())?;
+    let (config, unknown) = Config::read(path).with_context(|| path.display().to_string())?;
+    let telemetry = Telemetry::start(PROGRAM, Log { filter, format }, &config.otlp)?;
+    Ok((config, unknown, telemetry))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let server = Server::bind(config).await?;
     let stop = stop_signal()?;
     // Whoever started the server may not read; it serves all the same.
     let address = server.local_addr()?;

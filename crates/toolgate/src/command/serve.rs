@@ -1,7 +1,7 @@
 //! `toolgate serve`: the limiter.
 
 use std::{
-    io::{Write as _, stdout},
+    io::{Write as _, stderr, stdout},
     path::PathBuf,
 };
 
