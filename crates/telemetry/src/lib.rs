@@ -36,6 +36,7 @@
 mod distribution;
 mod exemplar;
 mod log;
+mod metrics;
 mod otlp;
 mod outage;
 mod prometheus;

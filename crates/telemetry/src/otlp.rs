@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use clap::ValueEnum;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
+use reqwest::Url;
 use serde::Deserialize;
 
 use crate::variables::{InvalidSetting, Setting, Signal, Variables, milliseconds};
@@ -136,20 +137,27 @@ fn endpoint(
 
 /// `address` as it follows from `setting`.
 fn url(setting: &Setting, address: &str, protocol: Protocol) -> Result<Uri, InvalidSetting> {
-    if address.contains('@') {
-        let reason = "it must hold no user name or password; use OTEL_EXPORTER_OTLP_HEADERS";
-        return Err(setting.invalid_secret(reason));
+    let invalid = |reason| {
+        // It could hold a password.
+        if setting.value.contains('@') {
+            setting.invalid_secret(reason)
+        } else {
+            setting.invalid(reason)
+        }
+    };
+    let form = "it must be http://host:port or https://host:port";
+    let url = Url::parse(address).map_err(|_| invalid(form))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid(form));
     }
-    let url: Uri = address
-        .parse()
-        .map_err(|error| setting.invalid(format_args!("it is no URL: {error}")))?;
-    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
-        return Err(setting.invalid("it must be http://host:port or https://host:port"));
+    if !url.username().is_empty() || url.password().is_some() {
+        let reason = "it must hold no user name or password; use OTEL_EXPORTER_OTLP_HEADERS";
+        return Err(invalid(reason));
     }
     if protocol == Protocol::Grpc && url.path() != "/" {
-        return Err(setting.invalid("over gRPC it must have no path"));
+        return Err(invalid("over gRPC it must have no path"));
     }
-    Ok(url)
+    url.as_str().parse().map_err(|_| invalid(form))
 }
 
 fn default_endpoint(signal: Signal, protocol: Protocol) -> Uri {
@@ -205,3 +213,6 @@ fn authorities(
         Err(error) => Err(file.invalid(format_args!("cannot read the file: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,3 +62,62 @@ fn instance() -> String {
     ];
     parts.join("-")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::variables::tests::with;
+
+    const PROGRAM: Program = Program {
+        name: "vmcp",
+        version: "1.2.3",
+        spans_of: &[],
+    };
+
+    fn read(pairs: &[(&str, &str)]) -> Result<BTreeMap<String, String>, InvalidSetting> {
+        let resource = with(pairs, |variables| resource(PROGRAM, variables))?;
+        let pairs = resource.iter();
+        Ok(pairs
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect())
+    }
+
+    #[test]
+    fn a_process_says_who_it_is() {
+        let (one, other) = (read(&[]).unwrap(), read(&[]).unwrap());
+        assert_eq!(one["service.name"], "vmcp");
+        assert_eq!(one["service.namespace"], "toolgate");
+        assert_eq!(one["service.version"], "1.2.3");
+        assert_eq!(one["telemetry.sdk.name"], "opentelemetry");
+        let instance = &one["service.instance.id"];
+        assert_ne!(instance, &other["service.instance.id"]);
+        assert_eq!((instance.len(), &instance[14..15]), (36, "4"), "{instance}");
+    }
+
+    #[test]
+    fn the_environment_knows_better() {
+        let attributes = (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=a,k8s.pod.name=limiter-0, host.name = n%2C1,service.instance.id=i",
+        );
+        let read_of = |pairs: &[_]| read(pairs).unwrap();
+        let got = read_of(&[attributes]);
+        assert_eq!(got["service.name"], "a");
+        assert_eq!(got["k8s.pod.name"], "limiter-0");
+        assert_eq!(got["host.name"], "n,1");
+        assert_eq!(got["service.instance.id"], "i");
+        let got = read_of(&[attributes, ("OTEL_SERVICE_NAME", "b")]);
+        assert_eq!(got["service.name"], "b");
+    }
+
+    #[test]
+    fn attributes_that_are_none_are_an_error() {
+        for wrong in ["a", "a=1,b", "=1", "a=%ff"] {
+            let error = read(&[("OTEL_RESOURCE_ATTRIBUTES", wrong)]).unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with("OTEL_RESOURCE_ATTRIBUTES="), "{error}");
+        }
+    }
+}

@@ -47,3 +47,46 @@ fn ratio(variables: Variables<'_>) -> Result<f64, InvalidSetting> {
         _ => Err(variable.invalid("it must be a number from 0 to 1")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variables::tests::with;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<String, String> {
+        let sampler = with(pairs, sampler).map_err(|error| error.to_string())?;
+        Ok(format!("{sampler:?}"))
+    }
+
+    #[test]
+    fn each_sampler_of_the_specification_is_known_by_its_name() {
+        assert_eq!(read(&[]).unwrap(), "None");
+        for (name, sampler) in [
+            ("always_on", "AlwaysOn"),
+            ("always_off", "AlwaysOff"),
+            ("traceidratio", "TraceIdRatioBased(0.25)"),
+            ("parentbased_always_on", "ParentBased(AlwaysOn)"),
+            ("parentbased_always_off", "ParentBased(AlwaysOff)"),
+            (
+                "parentbased_traceidratio",
+                "ParentBased(TraceIdRatioBased(0.25))",
+            ),
+        ] {
+            let pairs = [(NAME, name), (ARG, "0.25")];
+            assert_eq!(read(&pairs).unwrap(), format!("Some({sampler})"));
+        }
+        let all = read(&[(NAME, "traceidratio")]);
+        assert_eq!(all.unwrap(), "Some(TraceIdRatioBased(1.0))");
+    }
+
+    #[test]
+    fn what_is_no_sampler_or_ratio_is_told_by_name() {
+        let error = read(&[(NAME, "sometimes")]).unwrap_err();
+        assert!(error.starts_with("OTEL_TRACES_SAMPLER=\"sometimes\": "));
+        for wrong in ["-0.1", "1.5", "NaN", "half"] {
+            let error = read(&[(NAME, "traceidratio"), (ARG, wrong)]).unwrap_err();
+            let expected = format!("OTEL_TRACES_SAMPLER_ARG={wrong:?}: ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+}

@@ -1,12 +1,17 @@
 //! Set-up, and the end.
 
-use std::{env, io, sync::OnceLock, time::Duration};
+use std::{
+    env, io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{SdkTracer, SdkTracerProvider},
 };
+use prometheus_client::registry::Registry as PrometheusRegistry;
 use tokio::runtime::{self, Runtime};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -18,6 +23,7 @@ use tracing_subscriber::{
 
 use crate::{
     Log, OtlpSettings,
+    metrics::{self, Export, Metrics, Source},
     otlp::transport::TransportError,
     resource::resource,
     spans::Spans,
@@ -26,6 +32,9 @@ use crate::{
 
 /// The longest that spans which wait may hold up the end of the process.
 const SPANS_END_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much longer the last export of metrics may, which begins at the same time.
+const METRICS_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who is observed.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +83,9 @@ pub fn tracer() -> Option<&'static SdkTracer> {
 #[derive(Debug)]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    /// Until there is something to export.
+    metrics: Option<(Metrics, Source)>,
+    export: Option<Export>,
     /// What exports has a thread of its own, so that a collector can never hold up a call.
     runtime: Option<Runtime>,
 }
@@ -89,23 +101,54 @@ impl Telemetry {
         global::set_text_map_propagator(TraceContextPropagator::new());
         let mut telemetry = Self {
             provider: None,
+            metrics: None,
+            export: None,
             runtime: None,
         };
         if !variables.is_true("OTEL_SDK_DISABLED")? {
-            let spans = Spans::of(otlp, variables)?;
-            let resource = resource(program, variables)?;
-            if let Some(spans) = spans {
-                let runtime = telemetry.runtime.insert(runtime()?);
-                let provider = spans.provider(resource, runtime.handle())?;
-                global::set_tracer_provider(provider.clone());
-                let _ = TRACER.set(provider.tracer(program.name));
-                telemetry.provider = Some(provider);
-            }
+            telemetry.take(program, otlp, variables)?;
         }
         let mut layers = vec![log.into_layer()];
         layers.extend(telemetry.span_layer(program));
         tracing_subscriber::registry().with(layers).try_init()?;
         Ok(telemetry)
+    }
+
+    /// Exports all that is registered, as `/metrics` shows it, if the environment or the settings
+    /// ask for it.
+    pub fn export_metrics(&mut self, registry: Arc<PrometheusRegistry>) -> Result<(), StartError> {
+        if let (Some((metrics, source)), Some(runtime)) = (self.metrics.take(), &self.runtime) {
+            self.export = Some(metrics.export(registry, source, runtime.handle())?);
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        program: Program,
+        otlp: &OtlpSettings,
+        variables: Variables<'_>,
+    ) -> Result<(), StartError> {
+        let spans = Spans::of(otlp, variables)?;
+        let metrics = Metrics::of(otlp, variables)?;
+        let resource = resource(program, variables)?;
+        if spans.is_none() && metrics.is_none() {
+            return Ok(());
+        }
+        let runtime = self.runtime.insert(runtime()?);
+        if let Some(spans) = spans {
+            let provider = spans.provider(resource.clone(), runtime.handle())?;
+            global::set_tracer_provider(provider.clone());
+            let _ = TRACER.set(provider.tracer(program.name));
+            self.provider = Some(provider);
+        }
+        let source = Source {
+            program,
+            resource,
+            since: metrics::now(),
+        };
+        self.metrics = metrics.map(|metrics| (metrics, source));
+        Ok(())
     }
 
     fn span_layer(&self, program: Program) -> Option<Box<dyn Layer<Registry> + Send + Sync>> {
@@ -127,9 +170,15 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
+        if let Some(export) = &self.export {
+            export.stop();
+        }
         if let Some(provider) = &self.provider {
             // An error means that it took too long, or that no collector wanted them, as was said.
             let _ = provider.shutdown_with_timeout(SPANS_END_WITHIN);
+        }
+        if let Some(export) = &self.export {
+            export.wait(METRICS_END_WITHIN);
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

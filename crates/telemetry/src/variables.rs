@@ -156,3 +156,44 @@ pub(crate) fn milliseconds(variable: &Setting) -> Result<Duration, InvalidSettin
         ))),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Runs `read` in an environment of these variables alone.
+    pub(crate) fn with<T>(pairs: &[(&str, &str)], read: impl FnOnce(Variables<'_>) -> T) -> T {
+        read(Variables(&|name| {
+            let pair = pairs.iter().find(|(key, _)| *key == name)?;
+            Some(pair.1.into())
+        }))
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_name() {
+        let pairs = [("OTEL_SDK_DISABLED", "yes"), ("TIME", "1s"), ("COUNT", "0")];
+        with(&pairs, |variables| {
+            let error = variables.is_true("OTEL_SDK_DISABLED").unwrap_err();
+            let expected = "OTEL_SDK_DISABLED=\"yes\": it must be true or false";
+            assert_eq!(error.to_string(), expected);
+            let error = variables.milliseconds("TIME", Duration::ZERO).unwrap_err();
+            assert!(error.to_string().starts_with("TIME=\"1s\": "), "{error}");
+            let error = variables.count("COUNT", 1).unwrap_err();
+            assert!(error.to_string().contains("from 1 to"), "{error}");
+        });
+        let not_text = |_: &str| {
+            use std::os::unix::ffi::OsStringExt as _;
+            Some(OsString::from_vec(vec![0xff]))
+        };
+        let error = Variables(&not_text).get("A").unwrap_err();
+        assert_eq!(error.to_string(), "A: it is not text");
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        with(&[("OTEL_SDK_DISABLED", " "), ("COUNT", "")], |variables| {
+            assert_eq!(variables.is_true("OTEL_SDK_DISABLED"), Ok(false));
+            assert_eq!(variables.count("COUNT", 7), Ok(7));
+        });
+    }
+}
