@@ -6,12 +6,22 @@ use futures::{Stream, StreamExt as _, future, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use toolgate_limit::{Answer, Check};
-use toolgate_proto::pb::{
-    CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
-    PeekResponse, limiter_service_server::LimiterService,
+use toolgate_proto::{
+    InvalidField,
+    pb::{
+        CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
+        PeekResponse, limiter_service_server::LimiterService,
+    },
 };
 
-use super::{Peer, check_bound::CheckBound, handover, status, stream::responses};
+use super::{
+    Peer,
+    check_bound::CheckBound,
+    handover,
+    span::{self, CheckSpan, Method, Tracing},
+    status,
+    stream::responses,
+};
 use crate::observe::ObservedLimiter;
 
 /// Answers checks over gRPC.
@@ -19,19 +29,53 @@ use crate::observe::ObservedLimiter;
 pub(crate) struct LimiterGrpc {
     limiter: Arc<ObservedLimiter>,
     checks: Arc<CheckBound>,
+    tracing: Arc<Tracing>,
 }
 
 impl LimiterGrpc {
-    pub(crate) const fn new(limiter: Arc<ObservedLimiter>, checks: Arc<CheckBound>) -> Self {
-        Self { limiter, checks }
+    pub(crate) fn new(limiter: Arc<ObservedLimiter>, checks: Arc<CheckBound>) -> Self {
+        Self {
+            limiter,
+            checks,
+            tracing: Arc::new(Tracing::of_process()),
+        }
     }
 
-    async fn decide(&self, check: Check) -> Result<Answer, Status> {
+    async fn decide(
+        &self,
+        request: Request<CheckRequest>,
+        span: Option<&mut CheckSpan>,
+    ) -> Result<Answer, Status> {
+        let check = read(request, span)?;
         let admitted = self.checks.admit(1);
         let _admitted = admitted.ok_or_else(|| self.checks.too_many())?;
         let answer = self.limiter.check(check).await;
         answer.map_err(|error| status::undecided(&error.into()))
     }
+
+    async fn look(
+        &self,
+        request: Request<PeekRequest>,
+        span: Option<&mut CheckSpan>,
+    ) -> Result<Answer, Status> {
+        let answer = self.limiter.peek(read(request, span)?).await;
+        answer.map_err(|error| status::undecided(&error))
+    }
+}
+
+/// The check of a single call, if it is one that its caller may ask for. It goes on beneath `span`.
+#[allow(clippy::result_large_err, reason = "as tonic wants it")]
+fn read<R>(request: Request<R>, span: Option<&mut CheckSpan>) -> Result<Check, Status>
+where
+    Check: TryFrom<R, Error = InvalidField>,
+{
+    let peer = Peer::of(request.extensions())?;
+    let mut check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+    peer.caller.may_check(&check.server)?;
+    if let Some(span) = span {
+        span.of(&mut check);
+    }
+    Ok(check)
 }
 
 #[tonic::async_trait]
@@ -40,20 +84,18 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
-        let peer = Peer::of(request.extensions())?;
-        let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
-        peer.caller.may_check(&check.server)?;
-        Ok(Response::new(self.decide(check).await?.into()))
+        let mut span = self.tracing.of_call(Method::Check, request.metadata());
+        let answer = self.decide(request, span.as_mut()).await;
+        span::end(span, &answer);
+        Ok(Response::new(answer?.into()))
     }
 
     async fn peek(&self, request: Request<PeekRequest>) -> Result<Response<PeekResponse>, Status> {
-        let peer = Peer::of(request.extensions())?;
-        let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
-        peer.caller.may_check(&check.server)?;
-        let answer = self.limiter.peek(check).await;
-        let answer = answer.map_err(|error| status::undecided(&error))?;
+        let mut span = self.tracing.of_call(Method::Peek, request.metadata());
+        let answer = self.look(request, span.as_mut()).await;
+        span::end(span, &answer);
         Ok(Response::new(PeekResponse {
-            check: Some(answer.into()),
+            check: Some(answer?.into()),
         }))
     }
 
@@ -74,7 +116,8 @@ impl LimiterService for LimiterGrpc {
         });
         let requests = requests.take_until(peer.was_cut());
         let (limiter, checks) = (Arc::clone(&self.limiter), Arc::clone(&self.checks));
-        let answers = responses(limiter, checks, Arc::clone(&peer), requests).map(Ok);
+        let tracing = Arc::clone(&self.tracing);
+        let answers = responses(limiter, checks, tracing, Arc::clone(&peer), requests).map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
         let answers = handover::announce(Box::pin(answers.chain(last)), &peer);
         Ok(Response::new(Box::pin(answers)))

@@ -16,7 +16,12 @@ use toolgate_proto::pb::{
 };
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
-use super::{Peer, check_bound::CheckBound, status};
+use super::{
+    Peer,
+    check_bound::CheckBound,
+    span::{CheckSpan, Tracing},
+    status,
+};
 use crate::observe::ObservedLimiter;
 
 /// The most groups of one stream that are decided at a time. While there are so many, the stream is
@@ -28,13 +33,17 @@ const MAX_GROUPS_IN_FLIGHT: usize = 32;
 pub(super) fn responses(
     limiter: Arc<ObservedLimiter>,
     bound: Arc<CheckBound>,
+    tracing: Arc<Tracing>,
     peer: Arc<Peer>,
     requests: impl Stream<Item = CheckStreamRequest>,
 ) -> impl Stream<Item = CheckStreamResponse> {
     requests
         .ready_chunks(MAX_CHECKS_OF_BATCH)
         .flat_map(move |arrived| stream::iter(groups(arrived, &peer)))
-        .map(move |group| group.decide(Arc::clone(&limiter), Arc::clone(&bound)))
+        .map(move |group| {
+            let (limiter, bound) = (Arc::clone(&limiter), Arc::clone(&bound));
+            group.decide(limiter, bound, Arc::clone(&tracing))
+        })
         .buffer_unordered(MAX_GROUPS_IN_FLIGHT)
         .flat_map(stream::iter)
 }
@@ -108,15 +117,18 @@ impl Group {
         self,
         limiter: Arc<ObservedLimiter>,
         bound: Arc<CheckBound>,
+        tracing: Arc<Tracing>,
     ) -> Vec<CheckStreamResponse> {
         let Self {
             terms,
             ids,
-            checks,
+            mut checks,
             refusals: mut responses,
         } = self;
+        let spans = tracing.of_stream(&mut checks);
         let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
         let Some(_admitted) = bound.admit(checks.len()) else {
+            fail(spans, &bound.too_many());
             responses.extend(every(bound.too_many()));
             return responses;
         };
@@ -127,12 +139,24 @@ impl Group {
         };
         match answers {
             Ok(answers) => {
+                for (place, span) in spans {
+                    span.decided(&answers[place]);
+                }
                 let decided = ids.into_iter().zip(answers);
                 responses.extend(decided.map(|(id, answer)| response(id, outcome(answer))));
             }
-            Err(_) => responses.extend(every(status::too_late())),
+            Err(_) => {
+                fail(spans, &status::too_late());
+                responses.extend(every(status::too_late()));
+            }
         }
         responses
+    }
+}
+
+fn fail(spans: Vec<(usize, CheckSpan)>, status: &Status) {
+    for (_, span) in spans {
+        span.failed(status);
     }
 }
 
