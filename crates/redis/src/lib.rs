@@ -43,6 +43,7 @@ mod reply;
 mod route;
 mod script;
 mod sentinel;
+mod span;
 mod store;
 
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;

@@ -1,6 +1,6 @@
 //! The store.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use async_trait::async_trait;
 use futures::{FutureExt as _, future::select_ok};
@@ -26,6 +26,7 @@ use crate::{
     route::Route,
     script::CheckScript,
     sentinel::Sentinels,
+    span::{Operation, Spans},
 };
 
 /// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
@@ -36,6 +37,7 @@ pub struct RedisStore {
     denials: Arc<Denials>,
     instruments: Option<Instruments>,
     script: Arc<CheckScript>,
+    spans: Arc<Spans>,
     queues: Queues,
 }
 
@@ -81,10 +83,12 @@ impl RedisStore {
         instruments: Option<Instruments>,
     ) -> Self {
         let script = Arc::new(CheckScript::new());
+        let spans = Arc::new(Spans::of_process(&place));
         let shared = Shared {
             script: Arc::clone(&script),
             denials: Arc::clone(&denials),
             instruments: instruments.clone(),
+            spans: Arc::clone(&spans),
             deadline: config.timeout,
         };
         let queues = match &place.topology {
@@ -119,6 +123,7 @@ impl RedisStore {
             denials,
             instruments,
             script,
+            spans,
             queues,
         }
     }
@@ -131,6 +136,31 @@ impl RedisStore {
             Value::Array(replies) => Ok(replies),
             _ => Err(corrupt("the reply to EXEC does not have its form")),
         }
+    }
+
+    async fn look(&self, plan: &Plan) -> Result<Answer, StoreError> {
+        let malformed = || corrupt("the reply to HMGET does not have its form");
+        let mut commands = vec![cmd("TIME")];
+        commands.extend(on_each_hash("HMGET", plan));
+        let mut replies = self.transaction(plan, &commands).await?.into_iter();
+        let Some(Value::Array(clock)) = replies.next() else {
+            return Err(malformed());
+        };
+        let mut clock = clock.into_iter();
+        let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
+        let mut values = Vec::new();
+        for part in replies {
+            values.extend(reply::values(part).ok_or_else(malformed)?);
+        }
+        let buckets = plan.limits().zip(&values).map(|(limit, value)| {
+            let bucket = match value {
+                None => Some(Bucket::full(limit.quota(), time)),
+                Some(record) => state(record, limit.quota(), time),
+            };
+            bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
+        });
+        let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
+        Ok(peek(plan, &buckets, time))
     }
 
     /// Whether the server at the end of `route` decides; `key` is one that it serves.
@@ -184,28 +214,10 @@ impl BucketStore for RedisStore {
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
-        let malformed = || corrupt("the reply to HMGET does not have its form");
-        let mut commands = vec![cmd("TIME")];
-        commands.extend(on_each_hash("HMGET", &plan));
-        let mut replies = self.transaction(&plan, &commands).await?.into_iter();
-        let Some(Value::Array(clock)) = replies.next() else {
-            return Err(malformed());
-        };
-        let mut clock = clock.into_iter();
-        let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
-        let mut values = Vec::new();
-        for part in replies {
-            values.extend(reply::values(part).ok_or_else(malformed)?);
-        }
-        let buckets = plan.limits().zip(&values).map(|(limit, value)| {
-            let bucket = match value {
-                None => Some(Bucket::full(limit.quota(), time)),
-                Some(record) => state(record, limit.quota(), time),
-            };
-            bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
-        });
-        let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
-        Ok(peek(&plan, &buckets, time))
+        let calls = self.spans.begin(Operation::Look, iter::once(&plan));
+        let answer = self.look(&plan).await;
+        calls.end(|_| answer.as_ref().err());
+        answer
     }
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
