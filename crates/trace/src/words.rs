@@ -11,7 +11,9 @@ pub const DECISION: &str = "rate_limit.decision";
 pub const REJECTED_BY: &str = "rate_limit.rejected_by";
 /// Whether the call runs without a decision.
 pub const FAIL_OPEN: &str = "rate_limit.fail_open";
-/// Whether the store was asked, or a replica has decided alone.
+/// Why there was no decision: one of a few names.
+pub const CAUSE: &str = "rate_limit.cause";
+/// Whether a replica has decided alone, without the store.
 pub const DEGRADED: &str = "rate_limit.degraded";
 /// Milliseconds until the denied check could pass, rounded up; absent if it never can.
 pub const RETRY_AFTER_MS: &str = "rate_limit.retry_after_ms";
