@@ -42,6 +42,7 @@ mod outcome;
 mod params;
 mod refusal;
 mod resource;
+mod trace;
 
 use handler::Handler;
 use metrics::Metrics;
