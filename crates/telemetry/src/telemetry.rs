@@ -1,17 +1,12 @@
 //! Set-up, and the end.
 
-use std::{
-    env, io,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{env, io, sync::OnceLock, time::Duration};
 
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{SdkTracer, SdkTracerProvider},
 };
-use prometheus_client::registry::Registry as PrometheusRegistry;
 use tokio::runtime::{self, Runtime};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -23,8 +18,8 @@ use tracing_subscriber::{
 
 use crate::{
     Log, OtlpSettings,
-    metrics::{self, Export, Metrics, Source},
     otlp::transport::TransportError,
+    push::{self, MetricsExport, Push, Pushing, Source},
     resource::resource,
     spans::Spans,
     variables::{InvalidSetting, Variables},
@@ -83,9 +78,9 @@ pub fn tracer() -> Option<&'static SdkTracer> {
 #[derive(Debug)]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
-    /// Until there is something to export.
-    metrics: Option<(Metrics, Source)>,
-    export: Option<Export>,
+    /// Until somebody takes it.
+    metrics: Option<MetricsExport>,
+    pushing: Option<Pushing>,
     /// What exports has a thread of its own, so that a collector can never hold up a call.
     runtime: Option<Runtime>,
 }
@@ -102,7 +97,7 @@ impl Telemetry {
         let mut telemetry = Self {
             provider: None,
             metrics: None,
-            export: None,
+            pushing: None,
             runtime: None,
         };
         if !variables.is_true("OTEL_SDK_DISABLED")? {
@@ -114,13 +109,10 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Exports all that is registered, as `/metrics` shows it, if the environment or the settings
-    /// ask for it.
-    pub fn export_metrics(&mut self, registry: Arc<PrometheusRegistry>) -> Result<(), StartError> {
-        if let (Some((metrics, source)), Some(runtime)) = (self.metrics.take(), &self.runtime) {
-            self.export = Some(metrics.export(registry, source, runtime.handle())?);
-        }
-        Ok(())
+    /// The export of metrics, if the environment or the settings ask for it. It begins when it is
+    /// given what there is to export.
+    pub fn metrics_export(&mut self) -> Option<MetricsExport> {
+        self.metrics.take()
     }
 
     fn take(
@@ -130,7 +122,7 @@ impl Telemetry {
         variables: Variables<'_>,
     ) -> Result<(), StartError> {
         let spans = Spans::of(otlp, variables)?;
-        let metrics = Metrics::of(otlp, variables)?;
+        let metrics = Push::of(otlp, variables)?;
         let resource = resource(program, variables)?;
         if spans.is_none() && metrics.is_none() {
             return Ok(());
@@ -145,9 +137,12 @@ impl Telemetry {
         let source = Source {
             program,
             resource,
-            since: metrics::now(),
+            since: push::now(),
         };
-        self.metrics = metrics.map(|metrics| (metrics, source));
+        if let Some(push) = metrics {
+            let (export, pushing) = push.prepare(source, runtime.handle())?;
+            (self.metrics, self.pushing) = (Some(export), Some(pushing));
+        }
         Ok(())
     }
 
@@ -170,15 +165,17 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Some(export) = &self.export {
-            export.stop();
+        if let Some(pushing) = &self.pushing {
+            pushing.stop();
         }
         if let Some(provider) = &self.provider {
             // An error means that it took too long, or that no collector wanted them, as was said.
             let _ = provider.shutdown_with_timeout(SPANS_END_WITHIN);
         }
-        if let Some(export) = &self.export {
-            export.wait(METRICS_END_WITHIN);
+        // An export that nobody has taken would be waited for.
+        drop(self.metrics.take());
+        if let Some(pushing) = &self.pushing {
+            pushing.wait(METRICS_END_WITHIN);
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

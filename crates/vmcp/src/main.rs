@@ -46,8 +46,7 @@ async fn main() -> ExitCode {
         config: path,
         log_format,
     } = Vmcp::parse().command;
-    // Until the end, at which it sends what waits.
-    let (config, unknown, _telemetry) = match start(&path, log_format) {
+    let (config, unknown, mut telemetry) = match start(&path, log_format) {
         Ok(started) => started,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -57,7 +56,7 @@ async fn main() -> ExitCode {
     for field in unknown {
         tracing::warn!(field, "this field is not known here and is ignored");
     }
-    match serve(config)
+    match serve(config, &mut telemetry)
         .await
         .with_context(|| path.display().to_string())
     {
@@ -80,8 +79,12 @@ fn start(
     Ok((config, unknown, telemetry))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+/// Serves until a signal. `telemetry` ends after all that it is told of, and sends what waits.
+async fn serve(config: Config, telemetry: &mut Telemetry) -> anyhow::Result<()> {
     let server = Server::bind(config).await?;
+    if let Some(export) = telemetry.metrics_export() {
+        export.start(server.metrics().clone());
+    }
     let stop = stop_signal()?;
     // Whoever started the server may not read; it serves all the same.
     let address = server.local_addr()?;

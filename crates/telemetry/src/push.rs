@@ -1,12 +1,12 @@
-//! Metrics: the registry that `/metrics` shows, sent to a collector at an interval.
+//! Metrics: what `/metrics` shows, sent to a collector at an interval.
 //!
-//! The SDK has instruments of its own, with which all would be counted twice; so what is registered
+//! The SDK has instruments of its own, with which all would be counted twice; so what is shown there
 //! is [translated](translate), and sent here. What is lost on the way is not sent again: the next
 //! export has all that has been counted since the start.
 
 use std::{
     fmt,
-    sync::{Arc, mpsc},
+    sync::mpsc,
     time::{Duration, SystemTime},
 };
 
@@ -17,10 +17,7 @@ use opentelemetry_proto::tonic::{
 };
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
-use prometheus_client::{
-    encoding::prometheus_protobuf::{self, prometheus_data_model},
-    registry::Registry,
-};
+use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::MetricFamily;
 use tokio::{
     runtime::Handle,
     time::{MissedTickBehavior, interval_at, timeout},
@@ -28,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Program,
+    Metrics, Program,
     otlp::{Destination, OtlpSettings, transport::TransportError},
     outage::Outage,
     variables::{InvalidSetting, Signal, Variables},
@@ -43,10 +40,10 @@ use client::{Client, SendError};
 const LAST_WITHIN: Duration = Duration::from_secs(2);
 
 /// How metrics are exported.
-#[derive(Clone, Debug)]
-pub(crate) struct Metrics {
+#[derive(Debug)]
+pub(crate) struct Push {
     to: Destination,
-    interval: Duration,
+    every: Duration,
     /// The most time for one export.
     within: Duration,
 }
@@ -59,15 +56,27 @@ pub(crate) struct Source {
     pub(crate) since: SystemTime,
 }
 
-/// Exports go on until it is told to stop.
+/// Sends the metrics of the process to a collector, once it is given them.
 #[derive(Debug)]
-pub(crate) struct Export {
+pub struct MetricsExport {
+    push: Push,
+    client: Client,
+    source: Source,
+    runtime: Handle,
     stop: CancellationToken,
-    /// Disconnected once the last export is over.
+    /// Dropped with the last export.
+    held: mpsc::Sender<()>,
+}
+
+/// How an export is ended.
+#[derive(Debug)]
+pub(crate) struct Pushing {
+    stop: CancellationToken,
+    /// Disconnected once the last export is over, or there will be none.
     ended: mpsc::Receiver<()>,
 }
 
-impl Metrics {
+impl Push {
     /// None if nobody wants any.
     pub(crate) fn of(
         own: &OtlpSettings,
@@ -76,43 +85,61 @@ impl Metrics {
         let Some(to) = Destination::of(Signal::Metrics, own, variables)? else {
             return Ok(None);
         };
-        let interval =
-            variables.milliseconds("OTEL_METRIC_EXPORT_INTERVAL", Duration::from_mins(1))?;
-        let within =
-            variables.milliseconds("OTEL_METRIC_EXPORT_TIMEOUT", Duration::from_secs(30))?;
+        let every = "OTEL_METRIC_EXPORT_INTERVAL";
+        let within = "OTEL_METRIC_EXPORT_TIMEOUT";
         Ok(Some(Self {
             to,
-            interval,
-            within,
+            every: variables.milliseconds(every, Duration::from_mins(1))?,
+            within: variables.milliseconds(within, Duration::from_secs(30))?,
         }))
     }
 
-    /// Exports `registry` on `runtime`.
-    pub(crate) fn export(
+    /// An export on `runtime`, which has not begun, and what ends it.
+    pub(crate) fn prepare(
         self,
-        registry: Arc<Registry>,
         source: Source,
         runtime: &Handle,
-    ) -> Result<Export, TransportError> {
+    ) -> Result<(MetricsExport, Pushing), TransportError> {
         let _on = runtime.enter();
-        let exporter = Exporter {
-            client: Client::new(&self.to)?,
-            registry,
-            source,
-            outage: Outage::new("metrics"),
-        };
         let stop = CancellationToken::new();
         let (held, ended) = mpsc::channel();
-        let stopped = stop.clone();
-        runtime.spawn(async move {
-            exporter.run(self.interval, self.within, &stopped).await;
-            drop(held);
-        });
-        Ok(Export { stop, ended })
+        let export = MetricsExport {
+            client: Client::new(&self.to)?,
+            push: self,
+            source,
+            runtime: runtime.clone(),
+            stop: stop.clone(),
+            held,
+        };
+        Ok((export, Pushing { stop, ended }))
     }
 }
 
-impl Export {
+impl MetricsExport {
+    /// Sends `metrics` at each interval from now on, and once more at the end of the process.
+    pub fn start(self, metrics: Metrics) {
+        let Self {
+            push,
+            client,
+            source,
+            runtime,
+            stop,
+            held,
+        } = self;
+        let exporter = Exporter {
+            client,
+            metrics,
+            source,
+            outage: Outage::new("metrics"),
+        };
+        runtime.spawn(async move {
+            exporter.run(push.every, push.within, &stop).await;
+            drop(held);
+        });
+    }
+}
+
+impl Pushing {
     /// Begins the last export.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
@@ -127,7 +154,7 @@ impl Export {
 
 struct Exporter {
     client: Client,
-    registry: Arc<Registry>,
+    metrics: Metrics,
     source: Source,
     outage: Outage,
 }
@@ -168,7 +195,7 @@ impl Exporter {
     }
 
     async fn send(&self) -> Result<(), ExportError> {
-        let shown = prometheus_protobuf::encode(&self.registry)?;
+        let shown = self.metrics.families()?;
         let span = translate::Span {
             since: nanoseconds(self.source.since),
             now: nanoseconds(now()),
@@ -178,11 +205,7 @@ impl Exporter {
 }
 
 impl Source {
-    fn wrap(
-        &self,
-        shown: Vec<prometheus_data_model::MetricFamily>,
-        span: translate::Span,
-    ) -> ResourceMetrics {
+    fn wrap(&self, shown: Vec<MetricFamily>, span: translate::Span) -> ResourceMetrics {
         ResourceMetrics {
             resource: Some(SentResource {
                 attributes: ResourceAttributesWithSchema::from(&self.resource)
