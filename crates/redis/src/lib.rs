@@ -35,6 +35,7 @@ mod error;
 mod instruments;
 mod key;
 mod link;
+mod outages;
 mod place;
 mod queue;
 mod queues;

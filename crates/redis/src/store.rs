@@ -19,6 +19,7 @@ use crate::{
     instruments::Instruments,
     key::key,
     link::{Destination, Link, Target},
+    outages::Outages,
     place::{InvalidUrl, Place, Topology},
     queue::closed,
     queues::{Queues, Shared},
@@ -39,6 +40,7 @@ pub struct RedisStore {
     script: Arc<CheckScript>,
     spans: Arc<Spans>,
     queues: Queues,
+    outages: Arc<Outages>,
 }
 
 impl RedisStore {
@@ -61,6 +63,7 @@ impl RedisStore {
             Arc::new(place),
             Arc::new(Denials::new(config.remember_denials)),
             instruments,
+            Arc::default(),
         ))
     }
 
@@ -73,6 +76,7 @@ impl RedisStore {
             Arc::clone(&self.place),
             Arc::clone(&self.denials),
             self.instruments.clone(),
+            Arc::clone(&self.outages),
         )
     }
 
@@ -81,6 +85,7 @@ impl RedisStore {
         place: Arc<Place>,
         denials: Arc<Denials>,
         instruments: Option<Instruments>,
+        outages: Arc<Outages>,
     ) -> Self {
         let script = Arc::new(CheckScript::new());
         let spans = Arc::new(Spans::of_process(&place));
@@ -94,7 +99,7 @@ impl RedisStore {
         let queues = match &place.topology {
             Topology::Single(addr) => {
                 let target = Target::Node(addr.clone());
-                Queues::one(route(&config, &place, target), shared)
+                Queues::one(route(&config, &place, target, &outages), shared)
             }
             Topology::Sentinel { master, sentinels } => {
                 let sentinels = Sentinels {
@@ -109,11 +114,13 @@ impl RedisStore {
                     servers_are_tls: place.is_tls,
                 };
                 let target = Target::Master(Arc::new(sentinels));
-                Queues::one(route(&config, &place, target), shared)
+                Queues::one(route(&config, &place, target, &outages), shared)
             }
             Topology::Cluster { seeds } => {
                 let (access, seeds) = (access(&config, &place), seeds.clone());
-                let cluster = Cluster::open(access, place.is_tls, seeds, config.connect_timeout);
+                let timeout = config.connect_timeout;
+                let cluster =
+                    Cluster::open(access, place.is_tls, seeds, timeout, Arc::clone(&outages));
                 Queues::per_slot(Arc::new(cluster), shared)
             }
         };
@@ -125,6 +132,7 @@ impl RedisStore {
             script,
             spans,
             queues,
+            outages,
         }
     }
 
@@ -184,11 +192,12 @@ fn access(config: &RedisConfig, place: &Place) -> Access {
     }
 }
 
-fn route(config: &RedisConfig, place: &Place, target: Target) -> Route {
+fn route(config: &RedisConfig, place: &Place, target: Target, outages: &Arc<Outages>) -> Route {
     Route::Link(Arc::new(Link::open(Destination {
         access: access(config, place),
         target,
         connect_timeout: config.connect_timeout,
+        outages: Arc::clone(outages),
     })))
 }
 
