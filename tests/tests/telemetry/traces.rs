@@ -1,10 +1,11 @@
 //! One trace from a caller to Redis and to the backend, whatever becomes of the call.
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tonic::Request;
 use toolgate_limit::TraceContext;
 use toolgate_proto::pb::{CheckRequest, CheckStreamRequest, Decision, PeekRequest};
-use toolgate_tests::{Fault, ReceivedSpan, eventually, of_tool};
+use toolgate_tests::{Fault, ReceivedSpan, eventually, of_tool, toolgate};
 
 use crate::{
     stage::{SUBJECT, Stage, caller},
@@ -335,6 +336,51 @@ async fn single_calls_are_traced_by_their_metadata_and_streams_by_their_messages
         .map(|span| span.span.name.as_str())
         .collect();
     assert_eq!(roots, ["toolgate.v1.LimiterService/Check"]);
+}
+
+#[tokio::test]
+async fn the_commands_can_say_to_which_trace_they_belong() {
+    let stage = Stage::start(GENEROUS, PATIENT).await;
+    let (checked, peeked) = (caller(), caller());
+    let run = async |arguments: &[&str]| {
+        let mut command = Command::new(toolgate().expect("built"));
+        command.args(arguments);
+        command.env("TOOLGATE_ENDPOINT", stage.limiter.endpoint());
+        command.args(["--timeout", "30s"]);
+        let output = command.output().await.expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+    };
+    for (command, caller) in [("check", &checked), ("peek", &peeked)] {
+        let traceparent = caller.to_string();
+        run(&[command, "test/server", "--traceparent", &traceparent]).await;
+    }
+    for mode in ["unary", "stream"] {
+        let load = ["--rate", "20", "--duration", "500ms", "--warm-up", "0s"];
+        let of = [
+            "bench",
+            "--server",
+            "test/server",
+            "--mode",
+            mode,
+            "--traced",
+            "1",
+        ];
+        run(&[&of[..], &load[..]].concat()).await;
+    }
+    let spans = stage.end().await;
+    let of_check = "decision=allowed degraded=false code=OK";
+    for (method, caller) in [("Check", &checked), ("Peek", &peeked)] {
+        let line = format!("toolgate server toolgate.v1.LimiterService/{method} {of_check}\n");
+        assert!(tree(&spans, caller).starts_with(&line), "{method}");
+    }
+    let of = |method: &str| {
+        let name = format!("toolgate.v1.LimiterService/{method}");
+        let is_traced =
+            |span: &&ReceivedSpan| span.span.name == name && !span.parent_span_id().is_empty();
+        spans.iter().filter(is_traced).count()
+    };
+    // Each of the load's, and one call.
+    assert_eq!((of("Check"), of("CheckStream")), (11, 10));
 }
 
 #[tokio::test]
