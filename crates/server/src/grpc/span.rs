@@ -64,9 +64,7 @@ impl Tracing {
         };
         for (place, check) in checks.iter_mut().enumerate() {
             let Some(above) = &check.trace else { continue };
-            let span = begin(tracer, Method::CheckStream, &parent(above));
-            check.trace = None;
-            if let Some(mut span) = span {
+            if let Some(mut span) = begin(tracer, Method::CheckStream, &parent(above)) {
                 span.of(check);
                 spans.push((place, span));
             }
@@ -75,8 +73,8 @@ impl Tracing {
     }
 }
 
-/// The caller's span, as its metadata say.
-fn context_in(metadata: &MetadataMap) -> Option<TraceContext> {
+/// The caller's span, as the metadata of a single call say.
+pub(super) fn context_in(metadata: &MetadataMap) -> Option<TraceContext> {
     let text = |name| metadata.get(name)?.to_str().ok();
     let context: TraceContext = text("traceparent")?.parse().ok()?;
     Some(context.with_state(text("tracestate").unwrap_or_default()))
@@ -107,8 +105,7 @@ pub(super) struct CheckSpan {
 impl CheckSpan {
     /// It is the span of `check`, which goes on beneath it.
     pub(super) fn of(&mut self, check: &mut Check) {
-        let context = context_of(self.span.span_context());
-        check.trace = context.filter(|context| context.is_sampled).map(Arc::new);
+        check.trace = context_of(self.span.span_context()).map(Arc::new);
         let server = check.server.to_string();
         self.span
             .set_attribute(KeyValue::new(words::SERVER, server));
