@@ -7,8 +7,11 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
 };
-use toolgate_limit::{Answer, Check, Limiter, LimiterError};
+use tonic::{Request, metadata::MetadataMap};
+use toolgate_limit::{Answer, Check, Limiter, LimiterError, TraceContext};
 use toolgate_proto::pb::PeekRequest;
+use toolgate_trace::words;
+use tracing::Span;
 
 use crate::{
     ClientConfig, ConfigError, ReplicaStatus, Resolve, SystemResolver,
@@ -17,6 +20,7 @@ use crate::{
     outcome,
     replica::Ticket,
     session::{NotSent, Sent},
+    span::{CallSpan, Method},
     stall,
 };
 
@@ -91,17 +95,26 @@ impl Client {
     }
 
     /// Sends `check` to a replica that takes it.
-    async fn send(&self, check: &Check, deadline: Instant) -> Result<(Ticket, Sent), LimiterError> {
+    async fn send(
+        &self,
+        check: &Check,
+        deadline: Instant,
+    ) -> Result<(Ticket, Sent, CallSpan), LimiterError> {
         let mut ticket = self.ticket(deadline).await?;
         loop {
-            match ticket.session.send(check.into(), deadline) {
-                Ok(sent) => return Ok((ticket, sent)),
+            let span = CallSpan::begin(Method::CheckStream, check, ticket.endpoint());
+            match ticket.session.send(check.into(), span.trace(), deadline) {
+                Ok(sent) => return Ok((ticket, sent, span)),
                 // Lost in this moment, and nothing was sent: another one may take it.
-                Err(NotSent::Ended) => ticket = self.members.choose()?,
+                Err(NotSent::Ended) => {
+                    span.end(&Err(self.members.unreachable()));
+                    ticket = self.members.choose()?;
+                }
                 Err(NotSent::Full) => {
                     // More than may be in flight has not even left: nobody reads at the other end.
                     ticket.session.condemn();
                     let max = self.config.max_in_flight;
+                    span.end(&Err(LimiterError::Overloaded { max }));
                     return Err(LimiterError::Overloaded { max });
                 }
             }
@@ -114,10 +127,11 @@ impl Limiter for Client {
     async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
         let (patience, asked) = (self.config.timeout, Instant::now());
         if let Some(denied) = self.denials.answer(&check, asked) {
+            Span::current().record(words::DENY_CACHE, true);
             return Ok(denied);
         }
         let deadline = asked + patience;
-        let (ticket, sent) = self.send(&check, deadline).await?;
+        let (ticket, sent, span) = self.send(&check, deadline).await?;
         let reply = timeout_at(deadline, sent.reply()).await;
         let own_stall = reply.is_err() && stall::is_own(deadline);
         let result = match reply {
@@ -125,6 +139,7 @@ impl Limiter for Client {
             Ok(Err(lost)) => Err(lost),
             Err(_) => Err(LimiterError::Timeout { after: patience }),
         };
+        span.end(&result);
         if !own_stall {
             ticket.report(&result);
         }
@@ -139,15 +154,32 @@ impl Limiter for Client {
         let patience = self.config.timeout;
         let deadline = Instant::now() + patience;
         let ticket = self.ticket(deadline).await?;
-        let request = PeekRequest {
+        let span = CallSpan::begin(Method::Peek, &check, ticket.endpoint());
+        let mut request = Request::new(PeekRequest {
             check: Some((&check).into()),
-        };
+        });
+        if let Some(trace) = span.trace() {
+            add_trace(request.metadata_mut(), &trace);
+        }
         let mut client = ticket.session.client();
         let result = match timeout_at(deadline, client.peek(request)).await {
             Ok(reply) => outcome::of_peek(reply, &check, patience),
             Err(_) => Err(LimiterError::Timeout { after: patience }),
         };
+        span.end(&result);
         ticket.report(&result);
         result
+    }
+}
+
+/// Adds `trace` as the headers of W3C Trace Context, which are ASCII.
+fn add_trace(metadata: &mut MetadataMap, trace: &TraceContext) {
+    if let Ok(traceparent) = trace.to_string().parse() {
+        metadata.insert("traceparent", traceparent);
+    }
+    if let Ok(state) = trace.state.parse()
+        && !trace.state.is_empty()
+    {
+        metadata.insert("tracestate", state);
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Duration, Instant};
-use toolgate_limit::{Answer, Check, Decision, Denial, Limit, Limiter, LimiterError, Scope};
+use toolgate_limit::{Answer, Check, Decision, Denial, Limiter, LimiterError};
+use toolgate_trace::words;
 use tracing::Span;
 
 use crate::{Cause, Counters};
@@ -34,10 +35,13 @@ pub enum OnUnavailable {
 
 /// Turns a limiter that may fail into one that always answers.
 ///
-/// On the caller's current span it records `rate_limit.decision` (`allowed`, `denied` or
-/// `refused`), `rate_limit.fail_open` (true if the call runs undecided) and, if denied,
-/// `rate_limit.rejected_by` (`global` or `per_user`, and what is limited: `per_user_tool`). A span
-/// shows them if it was made with those fields, empty.
+/// On the caller's current span it records `rate_limit.decision` (`allowed`, `denied`, `fail_open` if
+/// the call runs undecided, `refused` if it does not; of a limiter in this process also `unlimited`
+/// and `shadow_denied`) and `rate_limit.fail_open`. If there was a decision, `rate_limit.degraded`; if
+/// it was a denial, `rate_limit.rejected_by` (`global` or `per_user`, and what is limited:
+/// `per_user_tool`) and `rate_limit.retry_after_ms`; if there was none, `rate_limit.cause`, a
+/// [`Cause`]. A [`Client`](crate::Client) adds `rate_limit.deny_cache` where it has asked nobody. A
+/// span shows them if it was made with those fields, empty.
 ///
 /// The first call that is not decided is logged, and the first that is decided again once a second
 /// has passed without another: a limiter that fails now and then does not fill the log.
@@ -95,6 +99,7 @@ impl<L: Limiter> FailOpen<L> {
         let verdict = match result {
             Ok(answer) => {
                 self.log_decided();
+                record_answer(&Span::current(), &answer);
                 match answer.decision {
                     Decision::Allowed => Verdict::Allowed { decided: true },
                     Decision::Denied(denial) => Verdict::Denied(denial),
@@ -107,6 +112,7 @@ impl<L: Limiter> FailOpen<L> {
                 if cause != Cause::Rejected {
                     self.log_undecided(&error);
                 }
+                self.record_undecided(&Span::current(), cause);
                 match self.on_unavailable {
                     OnUnavailable::Allow => Verdict::Allowed { decided: false },
                     OnUnavailable::Deny => Verdict::Refused,
@@ -118,8 +124,15 @@ impl<L: Limiter> FailOpen<L> {
             Verdict::Denied(_) => self.counters.denied.increment(),
             Verdict::Allowed { decided: false } | Verdict::Refused => {}
         }
-        record(&Span::current(), &verdict);
         verdict
+    }
+
+    fn record_undecided(&self, span: &Span, cause: Cause) {
+        let runs = self.on_unavailable == OnUnavailable::Allow;
+        let decision = if runs { "fail_open" } else { "refused" };
+        span.record(words::DECISION, decision);
+        span.record(words::FAIL_OPEN, runs);
+        span.record(words::CAUSE, cause.as_str());
     }
 
     fn log_undecided(&self, error: &LimiterError) {
@@ -158,27 +171,20 @@ impl<L: Limiter> FailOpen<L> {
     }
 }
 
-fn record(span: &Span, verdict: &Verdict) {
-    let (decision, fail_open) = match verdict {
-        Verdict::Allowed { decided } => ("allowed", !decided),
-        Verdict::Denied(denial) => {
-            span.record("rate_limit.rejected_by", rejected_by(&denial.limit));
-            ("denied", false)
-        }
-        Verdict::Refused => ("refused", false),
+/// What `span` is told of a decision.
+fn record_answer(span: &Span, answer: &Answer) {
+    span.record(words::DECISION, words::decision(answer));
+    span.record(words::FAIL_OPEN, false);
+    span.record(words::DEGRADED, answer.degraded);
+    let denial = match &answer.decision {
+        Decision::Denied(denial) => Some(denial),
+        Decision::Allowed => answer.shadowed.as_ref(),
     };
-    span.record("rate_limit.decision", decision);
-    span.record("rate_limit.fail_open", fail_open);
-}
-
-/// Which kind of limit refused, without the names of users and resources.
-fn rejected_by(limit: &Limit) -> String {
-    let scope = match limit.scope() {
-        Scope::Global => "global",
-        Scope::PerUser => "per_user",
-    };
-    let kind = limit.operation().map_or("server", |of| of.kind().as_str());
-    format!("{scope}_{kind}")
+    let Some(denial) = denial else { return };
+    span.record(words::REJECTED_BY, words::rejected_by(&denial.limit));
+    if let Some(wait) = denial.retry_after {
+        span.record(words::RETRY_AFTER_MS, words::retry_after_ms(wait));
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ mod reading;
 mod replica;
 mod resolve;
 mod session;
+mod span;
 mod stall;
 mod start;
 mod waiting;

@@ -1,8 +1,9 @@
 //! A check between its session and the wire.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
+use toolgate_limit::TraceContext;
 use toolgate_proto::pb::{CheckRequest, CheckStreamRequest};
 
 use crate::session::Session;
@@ -12,6 +13,7 @@ use crate::session::Session;
 pub(crate) struct Outgoing {
     pub(crate) id: u64,
     pub(crate) check: CheckRequest,
+    pub(crate) trace: Option<Arc<TraceContext>>,
     pub(crate) deadline: Instant,
     pub(crate) session: Weak<Session>,
 }
@@ -24,9 +26,13 @@ impl Outgoing {
         if left.is_zero() || !self.session.upgrade()?.leave(self.id) {
             return None;
         }
-        Some(CheckStreamRequest {
+        let request = CheckStreamRequest {
             omit_buckets_if_allowed: true,
             ..CheckStreamRequest::new(self.id, self.check, left)
+        };
+        Some(match self.trace {
+            Some(trace) => request.traced(&trace),
+            None => request,
         })
     }
 }

@@ -70,6 +70,11 @@ impl Drop for Ticket {
 }
 
 impl Ticket {
+    /// Where the check goes.
+    pub(crate) fn endpoint(&self) -> &str {
+        self.replica.endpoint()
+    }
+
     /// Tells the breaker how the check went.
     pub(crate) fn report(self, result: &Result<Answer, LimiterError>) {
         let change = {

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tonic::{Streaming, transport::Channel};
-use toolgate_limit::LimiterError;
+use toolgate_limit::{LimiterError, TraceContext};
 use toolgate_proto::pb::{
     CheckRequest, CheckStreamResponse, check_stream_response::Result as Outcome,
     limiter_service_client::LimiterServiceClient,
@@ -143,10 +143,11 @@ impl Session {
         self.waiting().leave(id)
     }
 
-    /// Sends `check`, whose caller waits until `deadline`. Never blocks.
+    /// Sends `check` with its place in a trace; its caller waits until `deadline`. Never blocks.
     pub(crate) fn send(
         self: &Arc<Self>,
         check: CheckRequest,
+        trace: Option<Arc<TraceContext>>,
         deadline: Instant,
     ) -> Result<Sent, NotSent> {
         let (id, reply) = self.waiting().enter(deadline).ok_or(NotSent::Ended)?;
@@ -158,6 +159,7 @@ impl Session {
         let outgoing = Outgoing {
             id,
             check,
+            trace,
             deadline,
             session: Arc::downgrade(self),
         };

@@ -100,4 +100,4 @@ pub use quota::{Quota, QuotaError};
 pub use server_id::ServerId;
 pub use snapshot::Snapshot;
 pub use store::{BucketStore, StoreError};
-pub use trace::TraceContext;
+pub use trace::{TraceContext, TraceContextError};

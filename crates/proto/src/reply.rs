@@ -161,12 +161,13 @@ mod tests {
     #[test]
     fn an_answer_reads_from_its_reply_as_it_was() -> Result<(), NameError> {
         let check = check()?;
+        // Whether anything limits the call is not on the wire.
+        let allowed = Answer {
+            unlimited: false,
+            ..Answer::unlimited()
+        };
         for answer in [
-            // That nothing limits the call is not said.
-            Answer {
-                unlimited: false,
-                ..Answer::unlimited()
-            },
+            allowed,
             denied(&check, Some(Duration::from_micros(5_900_001))),
             denied(&check, None),
         ] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use toolgate_limit::{Check, Identity, OperationKind};
+use toolgate_limit::{Check, Identity, OperationKind, TraceContext};
 
 use crate::pb;
 
@@ -48,6 +48,16 @@ impl pb::CheckStreamRequest {
             ..Self::default()
         }
     }
+
+    /// The same request, of a check that `trace` is the span of.
+    #[must_use]
+    pub fn traced(self, trace: &TraceContext) -> Self {
+        Self {
+            traceparent: trace.to_string(),
+            tracestate: trace.state.as_ref().to_owned(),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]
@@ -85,5 +95,34 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_sampled_trace_travels_with_its_check_and_any_other_is_left_behind() {
+        let trace: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+            .parse()
+            .expect("a traceparent");
+        let trace = trace.with_state("rojo=1");
+        let check = pb::CheckRequest {
+            server: "default/research".to_owned(),
+            ..pb::CheckRequest::default()
+        };
+        let request = || pb::CheckStreamRequest::new(1, check.clone(), Duration::from_secs(1));
+        let read = |request: pb::CheckStreamRequest| {
+            let (check, _) = request.into_check().expect("valid");
+            check.trace.map(|trace| TraceContext::clone(&trace))
+        };
+        assert_eq!(read(request()), None);
+        assert_eq!(read(request().traced(&trace)), Some(trace.clone()));
+        let unsampled = TraceContext {
+            is_sampled: false,
+            ..trace.clone()
+        };
+        assert_eq!(read(request().traced(&unsampled)), None);
+        for wrong in ["00-1-2-01", "é", &"0".repeat(100_000)] {
+            let mut request = request().traced(&trace);
+            request.traceparent = wrong.to_owned();
+            assert_eq!(read(request), None);
+        }
     }
 }

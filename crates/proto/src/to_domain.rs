@@ -1,8 +1,8 @@
 //! Requests to domain values. Each error names the field.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use toolgate_limit::{Check, Identity, Operation, OperationKind, ServerId};
+use toolgate_limit::{Check, Identity, Operation, OperationKind, ServerId, TraceContext};
 
 use crate::{InvalidField, pb};
 
@@ -44,8 +44,20 @@ impl pb::CheckStreamRequest {
             Duration::try_from(timeout)
                 .map_err(|_| InvalidField::new("timeout", &"must not be negative or out of range"))
         });
-        Ok((check_of(self.check)?, timeout.transpose()?))
+        let check = Check {
+            trace: trace_of(&self.traceparent, &self.tracestate),
+            ..check_of(self.check)?
+        };
+        Ok((check, timeout.transpose()?))
     }
+}
+
+/// The trace that a check belongs to. One that is not sampled is of no use to anybody who decides it,
+/// and costs no memory.
+fn trace_of(traceparent: &str, tracestate: &str) -> Option<Arc<TraceContext>> {
+    let trace: TraceContext = traceparent.parse().ok()?;
+    let sampled = trace.is_sampled.then_some(trace)?;
+    Some(Arc::new(sampled.with_state(tracestate)))
 }
 
 fn check_of(check: Option<pb::CheckRequest>) -> Result<Check, InvalidField> {

@@ -25,6 +25,7 @@ use crate::{
     call::{Asking, Call},
     error::{ErrorClass, Failure, Fault},
     link::{Destination, Link, Target},
+    outages::{Member, Outages},
     place::HostPort,
 };
 
@@ -71,6 +72,7 @@ struct Nodes {
     access: Access,
     is_tls: bool,
     connect_timeout: Duration,
+    outages: Arc<Outages>,
     seeds: Vec<HostPort>,
     links: Mutex<HashMap<HostPort, Known>>,
     topology: watch::Sender<State>,
@@ -91,12 +93,15 @@ impl Cluster {
         is_tls: bool,
         seeds: Vec<HostPort>,
         connect_timeout: Duration,
+        outages: Arc<Outages>,
     ) -> Self {
+        let member = Member::new(&outages, "a cluster".to_owned());
         let (publish, topology) = watch::channel(State::Unknown);
         let nodes = Arc::new(Nodes {
             access,
             is_tls,
             connect_timeout,
+            outages,
             seeds,
             links: Mutex::default(),
             topology: publish,
@@ -104,6 +109,7 @@ impl Cluster {
         });
         let keeper = Keeper {
             nodes: Arc::clone(&nodes),
+            member,
         };
         Self {
             nodes,
@@ -240,6 +246,7 @@ impl Nodes {
             access: self.access.clone(),
             target: Target::Node(node.addr(self.is_tls)),
             connect_timeout: self.connect_timeout,
+            outages: Arc::clone(&self.outages),
         }));
         let known = Known {
             link: Arc::clone(&link),

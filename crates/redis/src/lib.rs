@@ -35,6 +35,7 @@ mod error;
 mod instruments;
 mod key;
 mod link;
+mod outages;
 mod place;
 mod queue;
 mod queues;
@@ -43,6 +44,7 @@ mod reply;
 mod route;
 mod script;
 mod sentinel;
+mod span;
 mod store;
 
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;

@@ -18,6 +18,7 @@ use crate::{
     access::Access,
     call::{Asking, Call},
     error::{ErrorClass, Failure, Fault, Remedy, is_refusal, remedy, unavailable},
+    outages::{Member, Outages},
     sentinel::{Master, Sentinels},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Destination {
     pub(crate) target: Target,
     /// The most time that one attempt to connect may take.
     pub(crate) connect_timeout: Duration,
+    pub(crate) outages: Arc<Outages>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,9 +75,11 @@ impl Link {
     pub(crate) fn open(destination: Destination) -> Self {
         let (publish, state) = watch::channel(State::Connecting);
         let address = destination.target.to_string();
+        let member = Member::new(&destination.outages, address.clone());
         let keeper = Keeper {
             destination,
             publish,
+            member,
         };
         Self {
             address,
@@ -169,25 +173,25 @@ impl fmt::Debug for Link {
 struct Keeper {
     destination: Destination,
     publish: watch::Sender<State>,
+    member: Member,
 }
 
 impl Keeper {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut pause = BACKOFF.0;
-        let mut outage_was_told = false;
         loop {
             let (settled, fault) = self.live().await;
             let (address, kind) = (&self.destination.target, fault.class.as_str());
             if settled {
-                tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
-                (pause, outage_was_told) = (BACKOFF.0, false);
+                if self.member.lost() {
+                    tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
+                }
+                pause = BACKOFF.0;
                 self.publish.send_replace(State::Connecting);
                 continue;
             }
-            // Once for each outage, not for each attempt.
-            if !outage_was_told {
+            if self.member.down() {
                 tracing::error!(%address, kind, reason = %fault, "Redis does not decide");
-                outage_was_told = true;
             }
             self.publish.send_replace(State::Down(fault));
             sleep(pause).await;
@@ -196,7 +200,7 @@ impl Keeper {
     }
 
     /// One connection from beginning to end: whether it has settled, and why it ended.
-    async fn live(&self) -> (bool, Fault) {
+    async fn live(&mut self) -> (bool, Fault) {
         let (redis, master) = match self.destination.connect().await {
             Ok(connected) => connected,
             Err(fault) => return (false, fault),
@@ -210,7 +214,9 @@ impl Keeper {
         if let Ok(fault) = timeout(SETTLED, lost.wait()).await {
             return (false, fault.clone());
         }
-        tracing::info!(address = %self.destination.target, "connected to Redis");
+        if self.member.up() {
+            tracing::info!(address = %self.destination.target, "connected to Redis");
+        }
         tokio::select! {
             fault = lost.wait() => (true, fault.clone()),
             deposed = self.destination.deposed(master.as_ref()) => {

@@ -27,6 +27,7 @@ use crate::{
     instruments::Instruments,
     route::Route,
     script::CheckScript,
+    span::{Operation, Spans},
 };
 
 /// The most calls that wait to be looked at. More are refused at once.
@@ -106,6 +107,7 @@ pub(crate) struct Sender {
     pub(crate) script: Arc<CheckScript>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) instruments: Option<Instruments>,
+    pub(crate) spans: Arc<Spans>,
     pub(crate) deadline: Duration,
 }
 
@@ -160,11 +162,16 @@ impl Sender {
         until: Instant,
     ) -> Result<(), StoreError> {
         let (script, deadline) = (&self.script, self.deadline);
+        let calls = self.spans.begin(Operation::Decide, batch.plans());
         let sent = Instant::now();
         let answers = self.route.decide(script, &batch, until, deadline).await;
         if let Some(instruments) = &self.instruments {
             instruments.sent(&batch, sent.elapsed());
         }
+        calls.end(|place| match &answers {
+            Ok(answers) => answers.get(place)?.as_ref().err(),
+            Err(error) => Some(error),
+        });
         // A caller that cannot be told has gone, by a deadline of its own.
         match answers {
             Ok(answers) => {

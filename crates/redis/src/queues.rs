@@ -23,6 +23,7 @@ use crate::{
     queue::{Pending, Queue, Sender, closed},
     route::Route,
     script::CheckScript,
+    span::Spans,
 };
 
 /// Takes checks to the queue of their server.
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) script: Arc<CheckScript>,
     pub(crate) denials: Arc<Denials>,
     pub(crate) instruments: Option<Instruments>,
+    pub(crate) spans: Arc<Spans>,
     pub(crate) deadline: Duration,
 }
 
@@ -56,6 +58,7 @@ impl Shared {
             script: Arc::clone(&self.script),
             denials: Arc::clone(&self.denials),
             instruments: self.instruments.clone(),
+            spans: Arc::clone(&self.spans),
             deadline: self.deadline,
         })
     }

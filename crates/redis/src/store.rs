@@ -1,6 +1,6 @@
 //! The store.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use async_trait::async_trait;
 use futures::{FutureExt as _, future::select_ok};
@@ -19,6 +19,7 @@ use crate::{
     instruments::Instruments,
     key::key,
     link::{Destination, Link, Target},
+    outages::Outages,
     place::{InvalidUrl, Place, Topology},
     queue::closed,
     queues::{Queues, Shared},
@@ -26,6 +27,7 @@ use crate::{
     route::Route,
     script::CheckScript,
     sentinel::Sentinels,
+    span::{Operation, Spans},
 };
 
 /// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
@@ -36,7 +38,9 @@ pub struct RedisStore {
     denials: Arc<Denials>,
     instruments: Option<Instruments>,
     script: Arc<CheckScript>,
+    spans: Arc<Spans>,
     queues: Queues,
+    outages: Arc<Outages>,
 }
 
 impl RedisStore {
@@ -59,6 +63,7 @@ impl RedisStore {
             Arc::new(place),
             Arc::new(Denials::new(config.remember_denials)),
             instruments,
+            Arc::default(),
         ))
     }
 
@@ -71,6 +76,7 @@ impl RedisStore {
             Arc::clone(&self.place),
             Arc::clone(&self.denials),
             self.instruments.clone(),
+            Arc::clone(&self.outages),
         )
     }
 
@@ -79,18 +85,21 @@ impl RedisStore {
         place: Arc<Place>,
         denials: Arc<Denials>,
         instruments: Option<Instruments>,
+        outages: Arc<Outages>,
     ) -> Self {
         let script = Arc::new(CheckScript::new());
+        let spans = Arc::new(Spans::of_process(&place));
         let shared = Shared {
             script: Arc::clone(&script),
             denials: Arc::clone(&denials),
             instruments: instruments.clone(),
+            spans: Arc::clone(&spans),
             deadline: config.timeout,
         };
         let queues = match &place.topology {
             Topology::Single(addr) => {
                 let target = Target::Node(addr.clone());
-                Queues::one(route(&config, &place, target), shared)
+                Queues::one(route(&config, &place, target, &outages), shared)
             }
             Topology::Sentinel { master, sentinels } => {
                 let sentinels = Sentinels {
@@ -105,11 +114,13 @@ impl RedisStore {
                     servers_are_tls: place.is_tls,
                 };
                 let target = Target::Master(Arc::new(sentinels));
-                Queues::one(route(&config, &place, target), shared)
+                Queues::one(route(&config, &place, target, &outages), shared)
             }
             Topology::Cluster { seeds } => {
                 let (access, seeds) = (access(&config, &place), seeds.clone());
-                let cluster = Cluster::open(access, place.is_tls, seeds, config.connect_timeout);
+                let timeout = config.connect_timeout;
+                let cluster =
+                    Cluster::open(access, place.is_tls, seeds, timeout, Arc::clone(&outages));
                 Queues::per_slot(Arc::new(cluster), shared)
             }
         };
@@ -119,7 +130,9 @@ impl RedisStore {
             denials,
             instruments,
             script,
+            spans,
             queues,
+            outages,
         }
     }
 
@@ -131,6 +144,31 @@ impl RedisStore {
             Value::Array(replies) => Ok(replies),
             _ => Err(corrupt("the reply to EXEC does not have its form")),
         }
+    }
+
+    async fn look(&self, plan: &Plan) -> Result<Answer, StoreError> {
+        let malformed = || corrupt("the reply to HMGET does not have its form");
+        let mut commands = vec![cmd("TIME")];
+        commands.extend(on_each_hash("HMGET", plan));
+        let mut replies = self.transaction(plan, &commands).await?.into_iter();
+        let Some(Value::Array(clock)) = replies.next() else {
+            return Err(malformed());
+        };
+        let mut clock = clock.into_iter();
+        let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
+        let mut values = Vec::new();
+        for part in replies {
+            values.extend(reply::values(part).ok_or_else(malformed)?);
+        }
+        let buckets = plan.limits().zip(&values).map(|(limit, value)| {
+            let bucket = match value {
+                None => Some(Bucket::full(limit.quota(), time)),
+                Some(record) => state(record, limit.quota(), time),
+            };
+            bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
+        });
+        let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
+        Ok(peek(plan, &buckets, time))
     }
 
     /// Whether the server at the end of `route` decides; `key` is one that it serves.
@@ -154,11 +192,12 @@ fn access(config: &RedisConfig, place: &Place) -> Access {
     }
 }
 
-fn route(config: &RedisConfig, place: &Place, target: Target) -> Route {
+fn route(config: &RedisConfig, place: &Place, target: Target, outages: &Arc<Outages>) -> Route {
     Route::Link(Arc::new(Link::open(Destination {
         access: access(config, place),
         target,
         connect_timeout: config.connect_timeout,
+        outages: Arc::clone(outages),
     })))
 }
 
@@ -184,28 +223,10 @@ impl BucketStore for RedisStore {
     }
 
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
-        let malformed = || corrupt("the reply to HMGET does not have its form");
-        let mut commands = vec![cmd("TIME")];
-        commands.extend(on_each_hash("HMGET", &plan));
-        let mut replies = self.transaction(&plan, &commands).await?.into_iter();
-        let Some(Value::Array(clock)) = replies.next() else {
-            return Err(malformed());
-        };
-        let mut clock = clock.into_iter();
-        let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
-        let mut values = Vec::new();
-        for part in replies {
-            values.extend(reply::values(part).ok_or_else(malformed)?);
-        }
-        let buckets = plan.limits().zip(&values).map(|(limit, value)| {
-            let bucket = match value {
-                None => Some(Bucket::full(limit.quota(), time)),
-                Some(record) => state(record, limit.quota(), time),
-            };
-            bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
-        });
-        let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
-        Ok(peek(&plan, &buckets, time))
+        let calls = self.spans.begin(Operation::Look, iter::once(&plan));
+        let answer = self.look(&plan).await;
+        calls.end(|_| answer.as_ref().err());
+        answer
     }
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {

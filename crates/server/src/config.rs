@@ -9,17 +9,20 @@ use std::{fmt, fs, io, num::NonZeroUsize, path::PathBuf, str::FromStr, thread, t
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 use toolgate_limit::GoDuration;
+use toolgate_telemetry::OtlpSettings;
 
 use crate::{CallerRule, Listen, OnOutage};
 
 mod audit;
 mod connections;
 mod store;
+mod telemetry;
 mod tls;
 
 pub use audit::{AuditConfig, AuditDestination, AuditSettings};
 pub use connections::{ConnectionBounds, ConnectionSettings};
 pub use store::{RedisSettings, RedisTlsSettings, SentinelSettings, StoreConfig};
+pub use telemetry::OtlpExport;
 pub use tls::{TlsFiles, TlsSettings};
 
 /// The settings as one source gives them; what it does not give is none.
@@ -135,6 +138,10 @@ pub struct Settings {
     )]
     pub insecure_admin: Option<bool>,
 
+    /// Export of traces and metrics.
+    #[command(flatten)]
+    pub otlp: OtlpExport,
+
     /// Who may check which servers, by certificate; in the file alone.
     #[arg(skip)]
     pub callers: Vec<CallerRule>,
@@ -204,6 +211,8 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// Whether callers without a certificate may use `AdminService` from everywhere.
     pub insecure_admin: bool,
+    /// Export of traces and metrics.
+    pub otlp: OtlpSettings,
     /// Who may check which servers. Empty: every caller may check all.
     pub callers: Vec<CallerRule>,
 }
@@ -317,6 +326,7 @@ impl Settings {
             connections: self.connections.over(below.connections),
             audit: self.audit.over(below.audit),
             insecure_admin: self.insecure_admin.or(below.insecure_admin),
+            otlp: self.otlp.over(below.otlp),
             callers: if self.callers.is_empty() {
                 below.callers
             } else {
@@ -365,6 +375,7 @@ impl TryFrom<Settings> for Config {
             connections: settings.connections.into_bounds()?,
             audit: settings.audit.into_config()?,
             insecure_admin,
+            otlp: settings.otlp.into(),
             callers: settings.callers,
         })
     }

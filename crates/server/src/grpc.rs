@@ -6,6 +6,7 @@ mod check_bound;
 mod handover;
 mod limiter;
 mod peer;
+mod span;
 mod status;
 mod stream;
 

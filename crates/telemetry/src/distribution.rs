@@ -10,6 +10,10 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::{
+    self as shown, MetricFamily,
+};
+
 /// What one writer, or several together, have observed, by upper bounds.
 #[derive(Clone, Debug)]
 pub struct Distribution {
@@ -70,6 +74,37 @@ impl Distribution {
         }
     }
 
+    /// As [`Distribution::write`], as a value.
+    pub(crate) fn family(&self, name: &str, help: &str) -> MetricFamily {
+        let bounds = self.bounds.iter().copied().chain(iter::once(f64::MAX));
+        let mut below = 0;
+        let bucket = bounds.zip(&self.buckets).map(|(upper_bound, bucket)| {
+            below += bucket.count;
+            shown::Bucket {
+                cumulative_count: below,
+                upper_bound,
+                exemplar: bucket.exemplar.map(Into::into),
+                ..shown::Bucket::default()
+            }
+        });
+        let histogram = shown::Histogram {
+            bucket: bucket.collect(),
+            sample_count: below,
+            sample_sum: self.sum,
+            ..shown::Histogram::default()
+        };
+        MetricFamily {
+            name: format!("{name}_seconds"),
+            help: format!("{help}."),
+            r#type: shown::MetricType::Histogram.into(),
+            metric: vec![shown::Metric {
+                histogram: Some(histogram),
+                ..shown::Metric::default()
+            }],
+            unit: "seconds".to_owned(),
+        }
+    }
+
     /// As a metric in seconds, in `OpenMetrics`; the unit is added to `name`, and a full stop to
     /// `help`.
     pub(crate) fn write(&self, name: &str, help: &str, text: &mut String) -> fmt::Result {
@@ -91,6 +126,25 @@ impl Distribution {
             text.write_char('\n')?;
         }
         Ok(())
+    }
+}
+
+impl From<Exemplar> for shown::Exemplar {
+    fn from(exemplar: Exemplar) -> Self {
+        Self {
+            label: vec![shown::LabelPair {
+                name: "trace_id".to_owned(),
+                value: format!("{:032x}", exemplar.trace_id),
+            }],
+            value: exemplar.value,
+            // None of a time that protobuf cannot hold.
+            timestamp: prost_types::Duration::try_from(exemplar.at).ok().map(|at| {
+                prost_types::Timestamp {
+                    seconds: at.seconds,
+                    nanos: at.nanos,
+                }
+            }),
+        }
     }
 }
 
@@ -163,5 +217,27 @@ mod tests {
         waits.observe(0.25, 1, Some(exemplar(1, 0.25, 1)));
         waits.observe(0.3, 1, None);
         assert_eq!(waits.buckets[1].exemplar, Some(exemplar(1, 0.25, 1)));
+    }
+
+    /// What is exported must be what is scraped, or two dashboards differ.
+    #[test]
+    fn as_a_value_it_is_what_it_is_as_text() {
+        let mut waits = Distribution::new(&BOUNDS);
+        waits.observe(0.25, 2, Some(exemplar(0xabc, 0.25, 1_500)));
+        waits.observe(7.0, 1, None);
+        let family = waits.family("wait", "How long");
+        assert_eq!(
+            (family.name.as_str(), family.unit.as_str()),
+            ("wait_seconds", "seconds")
+        );
+        let histogram = family.metric[0].histogram.as_ref().unwrap();
+        assert_eq!((histogram.sample_count, histogram.sample_sum), (3, 7.5));
+        let buckets = histogram.bucket.iter();
+        let counts: Vec<_> = buckets.map(|bucket| bucket.cumulative_count).collect();
+        assert_eq!(counts, [0, 2, 2, 3]);
+        let sampled = histogram.bucket[1].exemplar.as_ref().unwrap();
+        assert_eq!(sampled.label[0].value, format!("{:032x}", 0xabc));
+        let at = sampled.timestamp.unwrap();
+        assert_eq!((at.seconds, at.nanos), (1, 500_000_000));
     }
 }

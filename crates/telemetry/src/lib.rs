@@ -35,11 +35,27 @@
 
 mod distribution;
 mod exemplar;
+mod log;
+mod otlp;
+mod outage;
 mod prometheus;
+mod push;
+mod resource;
+mod sampler;
 mod series;
+mod spans;
+mod telemetry;
+mod variables;
 
 pub use distribution::{Distribution, Exemplar};
 pub use exemplar::{TraceLabel, TracedHistogram, observe};
+pub use log::{Log, LogFormat};
+pub use opentelemetry_sdk::trace::SdkTracer as Tracer;
+pub use otlp::{OtlpSettings, Protocol, transport::TransportError};
 pub use prometheus::{CONTENT_TYPE, Metrics, exposition, registry, router};
 pub use prometheus_client::registry::Registry;
+pub use push::MetricsExport;
 pub use series::{Labels, counter, counters, gauge, gauges};
+pub use telemetry::{Program, StartError, Telemetry, tracer};
+pub use tracing_subscriber::EnvFilter;
+pub use variables::InvalidSetting;

@@ -10,7 +10,10 @@ use axum::{
     routing::get,
 };
 use prometheus_client::{
-    encoding::text::{encode_eof, encode_registry},
+    encoding::{
+        prometheus_protobuf::{self, prometheus_data_model::MetricFamily},
+        text::{encode_eof, encode_registry},
+    },
     metrics::info::Info,
     registry::Registry,
 };
@@ -32,23 +35,26 @@ pub fn registry(binary: &'static str, version: &'static str) -> Registry {
 }
 
 /// All that a process shows: a registry, and histograms that are put together at each scrape.
-#[derive(Debug)]
+///
+/// Clones show the same.
+#[derive(Clone, Debug)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Arc<Registry>,
     histograms: Vec<Histogram>,
 }
 
+#[derive(Clone)]
 struct Histogram {
     name: &'static str,
     help: &'static str,
-    read: Box<dyn Fn() -> Distribution + Send + Sync>,
+    read: Arc<dyn Fn() -> Distribution + Send + Sync>,
 }
 
 impl Metrics {
     /// Those of `registry`.
-    pub const fn new(registry: Registry) -> Self {
+    pub fn new(registry: Registry) -> Self {
         Self {
-            registry,
+            registry: Arc::new(registry),
             histograms: Vec::new(),
         }
     }
@@ -61,7 +67,7 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> Distribution + Send + Sync + 'static,
     ) {
-        let read = Box::new(read);
+        let read = Arc::new(read);
         self.histograms.push(Histogram { name, help, read });
     }
 
@@ -74,6 +80,14 @@ impl Metrics {
         }
         encode_eof(&mut text)?;
         Ok(text)
+    }
+
+    /// All of them, as values. It fails only if a collector does.
+    pub(crate) fn families(&self) -> Result<Vec<MetricFamily>, fmt::Error> {
+        let mut families = prometheus_protobuf::encode(&self.registry)?;
+        let histograms = self.histograms.iter();
+        families.extend(histograms.map(|it| (it.read)().family(it.name, it.help)));
+        Ok(families)
     }
 }
 

@@ -27,6 +27,7 @@ mod policy;
 mod report;
 mod tally;
 mod tick;
+mod trace;
 mod wire;
 
 use std::{
@@ -54,9 +55,10 @@ use self::{
     pace::{Pace, Schedule, Span},
     policy::Policy,
     tally::Tally,
+    trace::Traces,
     wire::{Template, ToolgateCodec},
 };
-pub(crate) use self::{keys::Spread, report::Report, wire::Mode};
+pub(crate) use self::{keys::Spread, report::Report, trace::Share, wire::Mode};
 use crate::client::{CallError, Endpoint};
 
 /// What to ask, how often and for how long.
@@ -77,6 +79,8 @@ pub(crate) struct Load {
     pub(crate) mode: Mode,
     /// On streams, of answers that allow.
     pub(crate) omit_buckets: bool,
+    /// Of checks that belong to a trace, how many are sampled; none: they belong to none.
+    pub(crate) traced: Option<Share>,
     /// At least one.
     pub(crate) connections: u32,
     /// The most checks on their way on each connection; at least one.
@@ -247,7 +251,8 @@ impl Load {
         });
         let seed = self.seed.wrapping_add(u64::from(connection) << 32);
         let keys = Keys::new(self.spread, self.users, self.tools, seed);
-        Lane::new(stopwatch, self.span(), pace, keys, self.in_flight)
+        let traces = self.traced.map(Traces::new);
+        Lane::new(stopwatch, self.span(), pace, keys, traces, self.in_flight)
     }
 
     fn deadline(&self, stopwatch: Stopwatch) -> tokio::time::Instant {

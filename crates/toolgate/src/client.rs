@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::time::timeout;
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, transport::Channel};
 use toolgate_limit::GoDuration;
 use toolgate_proto::pb::{
     self, admin_service_client::AdminServiceClient, limiter_service_client::LimiterServiceClient,
@@ -79,7 +79,7 @@ impl Client {
     /// Decides one call, and pays for it.
     pub(crate) async fn check(
         &self,
-        request: pb::CheckRequest,
+        request: Request<pb::CheckRequest>,
     ) -> Result<pb::CheckResponse, CallError> {
         let answer = self.call("check", self.limiter().check(request)).await?;
         self.decided("check", Some(answer))
@@ -88,11 +88,8 @@ impl Client {
     /// Decides one call, and pays nothing.
     pub(crate) async fn peek(
         &self,
-        request: pb::CheckRequest,
+        request: Request<pb::PeekRequest>,
     ) -> Result<pb::CheckResponse, CallError> {
-        let request = pb::PeekRequest {
-            check: Some(request),
-        };
         let answer = self.call("peek", self.limiter().peek(request)).await?;
         self.decided("peek", answer.check)
     }

@@ -1,6 +1,8 @@
 //! What a command is about: the server, the caller and the operation.
 
 use clap::Args;
+use tonic::Request;
+use toolgate_limit::TraceContext;
 use toolgate_proto::pb;
 
 /// A call to decide.
@@ -23,6 +25,10 @@ pub(crate) struct Call {
     /// Tokens that the call costs
     #[arg(long, value_name = "TOKENS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     cost: u32,
+    /// The span that asks, as in a `traceparent` header of W3C Trace Context; without it the limiter
+    /// begins a trace, if it samples any
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<TraceContext>,
 }
 
 /// The buckets of a server or of one user.
@@ -59,7 +65,30 @@ pub(crate) struct OperationArgs {
 
 impl Call {
     /// The check that asks for this call.
-    pub(crate) fn request(&self) -> pb::CheckRequest {
+    pub(crate) fn check(&self) -> Request<pb::CheckRequest> {
+        self.traced(self.message())
+    }
+
+    /// The look at what the check would find.
+    pub(crate) fn peek(&self) -> Request<pb::PeekRequest> {
+        let check = Some(self.message());
+        self.traced(pb::PeekRequest { check })
+    }
+
+    fn traced<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let header = self
+            .traceparent
+            .as_ref()
+            .map(|trace| trace.to_string().parse());
+        // Hexadecimal digits are ASCII.
+        if let Some(Ok(header)) = header {
+            request.metadata_mut().insert("traceparent", header);
+        }
+        request
+    }
+
+    fn message(&self) -> pb::CheckRequest {
         pb::CheckRequest {
             server: self.server.clone(),
             identity: self.user.as_deref().map(|subject| {

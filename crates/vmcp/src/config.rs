@@ -36,6 +36,7 @@ use std::{
 use serde::Deserialize;
 use toolgate_limit::{Limit, NameError, Policy, Scope, ServerId};
 use toolgate_policy::{Diagnostics, Origin, read_inline};
+use toolgate_telemetry::OtlpSettings;
 
 use crate::rejection::Rejection;
 
@@ -86,6 +87,9 @@ pub struct Config {
     /// How denials are shown.
     #[serde(default)]
     pub rejection: Rejection,
+    /// Export of traces and metrics.
+    #[serde(default)]
+    pub otlp: OtlpSettings,
 }
 
 /// The block `rateLimiting`.

@@ -19,10 +19,11 @@ use rmcp::model::{
 use tokio::sync::watch;
 use toolgate_limit::{Identity, OperationKind};
 
-use crate::{Vmcp, VmcpError};
+use crate::{Vmcp, VmcpError, span};
 
 mod backend;
 mod backoff;
+mod call;
 mod connection;
 mod failure;
 mod faults;
@@ -43,6 +44,7 @@ pub use name::{BackendName, BackendNameError};
 pub use transport::Transport;
 
 use backend::Backend;
+use call::Asked;
 use lists::Lists;
 
 /// The backends. Dropping it ends their connections.
@@ -172,16 +174,23 @@ impl Vmcp for Core {
         mut call: CallToolRequestParams,
     ) -> Result<CallToolResponse, VmcpError> {
         let (backend, name) = self.listed(OperationKind::Tool, &call.name).await?;
-        call.name = name.to_owned().into();
-        call.meta = meta::for_backend(call.meta);
+        span::is_for_tool(&call.name);
+        let name = name.to_owned();
+        call.name = name.clone().into();
+        let meta = meta::for_backend(call.meta.take());
         let answer = backend
-            .ask(async |peer| peer.call_tool_once(call).await)
+            .ask(Asked::Tool(&name), meta, async |peer, meta| {
+                call.meta = meta;
+                peer.call_tool_once(call).await
+            })
             .await?;
         Ok(result_type::of_call(answer))
     }
 
     async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
-        self.listed(OperationKind::Tool, name).await.map(drop)
+        self.listed(OperationKind::Tool, name).await?;
+        span::is_for_tool(name);
+        Ok(())
     }
 
     async fn list_resources(
@@ -208,9 +217,12 @@ impl Vmcp for Core {
         mut read: ReadResourceRequestParams,
     ) -> Result<ReadResourceResponse, VmcpError> {
         let backend = self.owner(&read.uri)?;
-        read.meta = meta::for_backend(read.meta);
+        let meta = meta::for_backend(read.meta.take());
         let answer = backend
-            .ask(async |peer| peer.read_resource_once(read).await)
+            .ask(Asked::Resource, meta, async |peer, meta| {
+                read.meta = meta;
+                peer.read_resource_once(read).await
+            })
             .await?;
         Ok(result_type::of_read(answer))
     }
@@ -230,10 +242,15 @@ impl Vmcp for Core {
         mut get: GetPromptRequestParams,
     ) -> Result<GetPromptResponse, VmcpError> {
         let (backend, name) = self.listed(OperationKind::Prompt, &get.name).await?;
-        get.name = name.to_owned();
-        get.meta = meta::for_backend(get.meta);
+        span::is_for_prompt(&get.name);
+        let name = name.to_owned();
+        get.name.clone_from(&name);
+        let meta = meta::for_backend(get.meta.take());
         let answer = backend
-            .ask(async |peer| peer.get_prompt_once(get).await)
+            .ask(Asked::Prompt(&name), meta, async |peer, meta| {
+                get.meta = meta;
+                peer.get_prompt_once(get).await
+            })
             .await?;
         Ok(result_type::of_prompt(answer))
     }
@@ -256,9 +273,12 @@ impl Vmcp for Core {
                 return Err(VmcpError::InvalidParams(message));
             }
         };
-        complete.meta = meta::for_backend(complete.meta);
+        let meta = meta::for_backend(complete.meta.take());
         let answer = backend
-            .ask(async |peer| peer.complete(complete).await)
+            .ask(Asked::Completion, meta, async |peer, meta| {
+                complete.meta = meta;
+                peer.complete(complete).await
+            })
             .await?;
         Ok(result_type::of_completion(answer))
     }

@@ -38,6 +38,7 @@ mod rate_limited;
 pub mod rejection;
 pub mod serve;
 mod server;
+mod span;
 #[cfg(test)]
 mod testing;
 mod tls;

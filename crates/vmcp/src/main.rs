@@ -2,12 +2,13 @@
 
 use std::{
     io::{Write as _, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use toolgate_telemetry::{Log, LogFormat, Program, Telemetry};
 use vmcp::{Server, config::Config};
 
 mod log;
@@ -27,24 +28,38 @@ enum Command {
         /// The configuration file
         #[arg(long, value_name = "FILE", env = "VMCP_CONFIG")]
         config: PathBuf,
+        /// How to log [default: text on a terminal, else json]
+        #[arg(long, value_name = "FORMAT", env = "VMCP_LOG_FORMAT")]
+        log_format: Option<LogFormat>,
     },
 }
 
+const PROGRAM: Program = Program {
+    name: "vmcp",
+    version: env!("CARGO_PKG_VERSION"),
+    spans_of: &["vmcp", "toolgate_client"],
+};
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Serve { config } = Vmcp::parse().command;
-    let filter = match log::filter(std::env::var_os(log::VARIABLE)) {
-        Ok(filter) => filter,
+    let Command::Serve {
+        config: path,
+        log_format,
+    } = Vmcp::parse().command;
+    let (config, unknown, mut telemetry) = match start(&path, log_format) {
+        Ok(started) => started,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("error: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match serve(config).await {
+    for field in unknown {
+        tracing::warn!(field, "this field is not known here and is ignored");
+    }
+    match serve(config, &mut telemetry)
+        .await
+        .with_context(|| path.display().to_string())
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -53,14 +68,23 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(path: PathBuf) -> anyhow::Result<()> {
-    let (config, unknown) = Config::read(&path).with_context(|| path.display().to_string())?;
-    for field in unknown {
-        tracing::warn!(field, "this field is not known here and is ignored");
+/// The configuration, the fields in it that are not known, and what logs and exports.
+fn start(
+    path: &Path,
+    format: Option<LogFormat>,
+) -> anyhow::Result<(Config, Vec<String>, Telemetry)> {
+    let filter = log::filter(std::env::var_os(log::VARIABLE))?;
+    let (config, unknown) = Config::read(path).with_context(|| path.display().to_string())?;
+    let telemetry = Telemetry::start(PROGRAM, Log { filter, format }, &config.otlp)?;
+    Ok((config, unknown, telemetry))
+}
+
+/// Serves until a signal. `telemetry` ends after all that it is told of, and sends what waits.
+async fn serve(config: Config, telemetry: &mut Telemetry) -> anyhow::Result<()> {
+    let server = Server::bind(config).await?;
+    if let Some(export) = telemetry.metrics_export() {
+        export.start(server.metrics().clone());
     }
-    let server = Server::bind(config)
-        .await
-        .with_context(|| path.display().to_string())?;
     let stop = stop_signal()?;
     // Whoever started the server may not read; it serves all the same.
     let address = server.local_addr()?;

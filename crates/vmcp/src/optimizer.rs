@@ -18,7 +18,7 @@ use rmcp::model::{
 use serde_json::json;
 use toolgate_limit::{Identity, OperationKind};
 
-use crate::{Vmcp, VmcpError, rejection::tool_error};
+use crate::{Vmcp, VmcpError, rejection::tool_error, span};
 
 mod arguments;
 mod search;
@@ -103,10 +103,13 @@ impl Vmcp for Optimizer {
     ) -> Result<CallToolResponse, VmcpError> {
         let arguments = call.arguments.take().unwrap_or_default();
         match call.name.as_ref() {
-            FIND_TOOL => match Search::read(arguments) {
-                Ok(search) => Ok(self.find_tool(identity, &search).await?.into()),
-                Err(error) => Ok(tool_error(error.to_string()).into()),
-            },
+            FIND_TOOL => {
+                span::is_for_tool(FIND_TOOL);
+                match Search::read(arguments) {
+                    Ok(search) => Ok(self.find_tool(identity, &search).await?.into()),
+                    Err(error) => Ok(tool_error(error.to_string()).into()),
+                }
+            }
             CALL_TOOL => {
                 let Call { name, arguments } = match Call::read(arguments) {
                     Ok(call) => call,

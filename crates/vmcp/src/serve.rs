@@ -42,6 +42,7 @@ mod outcome;
 mod params;
 mod refusal;
 mod resource;
+mod trace;
 
 use handler::Handler;
 use metrics::Metrics;
@@ -93,11 +94,13 @@ pub(crate) struct Routers {
     pub(crate) mcp: Router,
     /// The routes `/livez`, `/readyz` and `/metrics`, which ask nobody who they are.
     pub(crate) admin: Router,
+    /// What `/metrics` shows.
+    pub(crate) metrics: toolgate_telemetry::Metrics,
 }
 
 /// The routes `/mcp`, `/.well-known/oauth-protected-resource`, `/livez`, `/readyz` and `/metrics`.
 pub fn router(edge: Edge) -> Router {
-    let Routers { mcp, admin } = routers(edge, watch::channel(false).1);
+    let Routers { mcp, admin, .. } = routers(edge, watch::channel(false).1);
     mcp.merge(admin)
 }
 
@@ -128,11 +131,13 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
     let probes = Router::new()
         .route("/livez", get(StatusCode::OK))
         .route("/readyz", get(readyz));
+    let metrics = toolgate_telemetry::Metrics::new(edge.registry);
     Routers {
         mcp: mcp.with_state(shared),
         admin: probes
             .with_state(edge.ready)
-            .merge(toolgate_telemetry::router(edge.registry)),
+            .merge(toolgate_telemetry::router(metrics.clone())),
+        metrics,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 use toolgate_client::{Client, OnUnavailable};
 use toolgate_limit::{Limiter, NameError, ServerId};
 use toolgate_policy::Watch;
-use toolgate_telemetry::Registry;
+use toolgate_telemetry::{Metrics, Registry};
 use tracing::{info, warn};
 
 use crate::{
@@ -145,11 +145,18 @@ impl Server {
         self.admin.as_ref().map(TcpListener::local_addr)
     }
 
+    /// What `/metrics` shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.routers.metrics
+    }
+
     /// Serves until `stop` is there, and then until requests have finished, within bounds.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) {
         let draining = self.stopping.subscribe();
         let lifecycle = lifecycle(self.ready, self.stopping, self.settled, stop);
-        let Routers { mcp, admin: probes } = self.routers;
+        let Routers {
+            mcp, admin: probes, ..
+        } = self.routers;
         let (mcp, admin) = match self.admin {
             Some(listener) => (mcp, Some((listener, probes))),
             None => (mcp.merge(probes), None),

@@ -1,8 +1,10 @@
-//! A virtual MCP server that notes what reaches it, for tests of what stands above it.
+//! A virtual MCP server that notes what reaches it, for tests of what stands above it; and spans.
 
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     ContentBlock, GetPromptRequestParams, GetPromptResponse, GetPromptResult, ListPromptsResult,
@@ -11,6 +13,8 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 use toolgate_limit::{Identity, OperationKind};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{Vmcp, VmcpError};
 
@@ -127,4 +131,28 @@ impl Vmcp for Recorder {
         self.note("complete", identity, &complete);
         Ok(CompleteResult::default())
     }
+}
+
+/// Takes the spans of this thread, as `sampler` says, while the guard is held.
+pub(crate) fn exporting(sampler: Sampler) -> (InMemorySpanExporter, DefaultGuard) {
+    let exported = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(sampler)
+        .with_simple_exporter(exported.clone())
+        .build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    (exported, tracing::subscriber::set_default(subscriber))
+}
+
+/// The span of this name.
+pub(crate) fn named<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
+    let named = spans.iter().find(|span| span.name == name);
+    named.unwrap_or_else(|| panic!("no {name} in {spans:?}"))
+}
+
+/// The value of an attribute, as text.
+pub(crate) fn attribute(span: &SpanData, key: &str) -> Option<String> {
+    let attribute = span.attributes.iter().find(|it| it.key.as_str() == key)?;
+    Some(attribute.value.to_string())
 }

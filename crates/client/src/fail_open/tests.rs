@@ -6,7 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::time::advance;
-use toolgate_limit::{Identity, Operation, OperationKind, Quota};
+use toolgate_limit::{Identity, Limit, Operation, OperationKind, Quota, Scope};
 use tracing::{Instrument as _, field::Empty, info_span};
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
@@ -34,7 +34,7 @@ impl Limiter for Fake {
         Ok(Answer {
             decision: Decision::Denied(Denial {
                 limit: Arc::new(limit),
-                retry_after: None,
+                retry_after: Some(Duration::from_micros(5_900_001)),
                 cost: 1,
             }),
             ..Answer::unlimited()
@@ -156,6 +156,9 @@ async fn the_callers_span_says_what_was_decided() {
             rate_limit.decision = Empty,
             rate_limit.rejected_by = Empty,
             rate_limit.fail_open = Empty,
+            rate_limit.degraded = Empty,
+            rate_limit.retry_after_ms = Empty,
+            rate_limit.cause = Empty,
         );
         limiter.check(check).instrument(span).await;
         let text = log.text();
@@ -170,19 +173,22 @@ async fn the_callers_span_says_what_was_decided() {
         assert!(line.contains(&fail_open), "{line}");
     };
     let allowed = recorded(&open, check(None)).await;
-    said(&allowed, "allowed", false);
+    said(&allowed, "unlimited", false);
     assert!(!allowed.contains("rejected_by"), "{allowed}");
     let denied = recorded(&open, check(Some("search"))).await;
     said(&denied, "denied", false);
     assert!(
-        denied.contains("rate_limit.rejected_by=\"per_user_tool\""),
+        denied.contains("rate_limit.rejected_by=\"per_user_tool\"")
+            && denied.contains("rate_limit.retry_after_ms=5901")
+            && denied.contains("rate_limit.degraded=false"),
         "{denied}"
     );
     limiter.down.store(true, Ordering::SeqCst);
-    said(
-        &recorded(&open, check(Some("search"))).await,
-        "allowed",
-        true,
+    let undecided = recorded(&open, check(Some("search"))).await;
+    said(&undecided, "fail_open", true);
+    assert!(
+        undecided.contains("rate_limit.cause=\"timeout\"") && !undecided.contains("degraded"),
+        "{undecided}"
     );
     said(
         &recorded(&shut, check(Some("search"))).await,

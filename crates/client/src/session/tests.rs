@@ -31,7 +31,7 @@ pub(crate) fn session() -> (Arc<Session>, Wire) {
 
 fn send(session: &Arc<Session>) -> Result<Sent, NotSent> {
     let deadline = Instant::now() + Duration::from_millis(50);
-    session.send(CheckRequest::default(), deadline)
+    session.send(CheckRequest::default(), None, deadline)
 }
 
 fn answer(id: u64) -> CheckStreamResponse {

@@ -11,6 +11,7 @@ use super::{Nodes, State, slots::SlotMap};
 use crate::{
     call::{Asking, Call},
     error::{ErrorClass, Failure, Fault},
+    outages::Member,
     place::HostPort,
 };
 
@@ -26,13 +27,13 @@ const AT_A_TIME: usize = 3;
 /// Asks nodes who serves what, at first and when it has changed.
 pub(super) struct Keeper {
     pub(super) nodes: Arc<Nodes>,
+    pub(super) member: Member,
 }
 
 impl Keeper {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut pause = BACKOFF.0;
         let mut known = SlotMap::default();
-        let mut outage_was_told = false;
         loop {
             match self.ask().await {
                 Ok(map) => {
@@ -46,17 +47,16 @@ impl Keeper {
                         pause = BACKOFF.0;
                         known = map.clone();
                     }
-                    outage_was_told = false;
+                    self.member.up();
                     self.nodes.publish(map);
                     // Who asks again is told what was heard not long ago.
                     sleep(pause).await;
                     let _ = timeout(INTERVAL, self.nodes.outdated.notified()).await;
                 }
                 Err(fault) => {
-                    if !outage_was_told {
+                    if self.member.down() {
                         let kind = fault.class.as_str();
                         tracing::error!(kind, reason = %fault, "no node of the cluster answers");
-                        outage_was_told = true;
                     }
                     // What was known before may still hold.
                     self.nodes.topology.send_if_modified(|state| {

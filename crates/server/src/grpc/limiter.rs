@@ -6,15 +6,20 @@ use futures::{Stream, StreamExt as _, future, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use toolgate_limit::{Answer, Check};
-use toolgate_proto::pb::{
-    CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
-    PeekResponse, limiter_service_server::LimiterService,
+use toolgate_proto::{
+    InvalidField,
+    pb::{
+        CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, PeekRequest,
+        PeekResponse, limiter_service_server::LimiterService,
+    },
 };
 
 use super::{
     Peer,
     check_bound::CheckBound,
-    handover, status,
+    handover,
+    span::{self, CheckSpan, Method, Tracing},
+    status,
     stream::{Decider, responses},
 };
 use crate::observe::{CheckErrors, ObservedLimiter};
@@ -25,12 +30,13 @@ pub(crate) struct LimiterGrpc {
     limiter: Arc<ObservedLimiter>,
     checks: Arc<CheckBound>,
     errors: CheckErrors,
+    tracing: Arc<Tracing>,
 }
 
 impl LimiterGrpc {
     /// Checks of a stream that get an error are counted in `errors`; a call of its own is counted
     /// with the call.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         limiter: Arc<ObservedLimiter>,
         checks: Arc<CheckBound>,
         errors: CheckErrors,
@@ -39,15 +45,48 @@ impl LimiterGrpc {
             limiter,
             checks,
             errors,
+            tracing: Arc::new(Tracing::of_process()),
         }
     }
 
-    async fn decide(&self, check: Check) -> Result<Answer, Status> {
+    async fn decide(
+        &self,
+        request: Request<CheckRequest>,
+        span: Option<&mut CheckSpan>,
+    ) -> Result<Answer, Status> {
+        let check = read(request, span)?;
         let admitted = self.checks.admit(1);
         let _admitted = admitted.ok_or_else(|| self.checks.too_many())?;
         let answer = self.limiter.check(check).await;
         answer.map_err(|error| status::undecided(&error.into()))
     }
+
+    async fn look(
+        &self,
+        request: Request<PeekRequest>,
+        span: Option<&mut CheckSpan>,
+    ) -> Result<Answer, Status> {
+        let answer = self.limiter.peek(read(request, span)?).await;
+        answer.map_err(|error| status::undecided(&error))
+    }
+}
+
+/// The check of a single call, if it is one that its caller may ask for. It goes on beneath `span`.
+#[allow(clippy::result_large_err, reason = "as tonic wants it")]
+fn read<R>(request: Request<R>, span: Option<&mut CheckSpan>) -> Result<Check, Status>
+where
+    Check: TryFrom<R, Error = InvalidField>,
+{
+    let peer = Peer::of(request.extensions())?;
+    let above = span::context_in(request.metadata());
+    let mut check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
+    peer.caller.may_check(&check.server)?;
+    match span {
+        Some(span) => span.of(&mut check),
+        // Whoever looks for the call finds its trace, if only without this part of it.
+        None => check.trace = above.filter(|above| above.is_sampled).map(Arc::new),
+    }
+    Ok(check)
 }
 
 #[tonic::async_trait]
@@ -56,20 +95,18 @@ impl LimiterService for LimiterGrpc {
         &self,
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
-        let peer = Peer::of(request.extensions())?;
-        let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
-        peer.caller.may_check(&check.server)?;
-        Ok(Response::new(self.decide(check).await?.into()))
+        let mut span = self.tracing.of_call(Method::Check, request.metadata());
+        let answer = self.decide(request, span.as_mut()).await;
+        span::end(span, &answer);
+        Ok(Response::new(answer?.into()))
     }
 
     async fn peek(&self, request: Request<PeekRequest>) -> Result<Response<PeekResponse>, Status> {
-        let peer = Peer::of(request.extensions())?;
-        let check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
-        peer.caller.may_check(&check.server)?;
-        let answer = self.limiter.peek(check).await;
-        let answer = answer.map_err(|error| status::undecided(&error))?;
+        let mut span = self.tracing.of_call(Method::Peek, request.metadata());
+        let answer = self.look(request, span.as_mut()).await;
+        span::end(span, &answer);
         Ok(Response::new(PeekResponse {
-            check: Some(answer.into()),
+            check: Some(answer?.into()),
         }))
     }
 
@@ -92,6 +129,7 @@ impl LimiterService for LimiterGrpc {
         let decider = Decider {
             limiter: Arc::clone(&self.limiter),
             bound: Arc::clone(&self.checks),
+            tracing: Arc::clone(&self.tracing),
             peer: Arc::clone(&peer),
             errors: self.errors.clone(),
         };

@@ -16,7 +16,12 @@ use toolgate_proto::pb::{
 };
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
-use super::{Peer, check_bound::CheckBound, status};
+use super::{
+    Peer,
+    check_bound::CheckBound,
+    span::{CheckSpan, Tracing},
+    status,
+};
 use crate::observe::{CheckErrors, ObservedLimiter, Unanswered};
 
 /// The most groups of one stream that are decided at a time. While there are so many, the stream is
@@ -28,6 +33,7 @@ const MAX_GROUPS_IN_FLIGHT: usize = 32;
 pub(super) struct Decider {
     pub(super) limiter: Arc<ObservedLimiter>,
     pub(super) bound: Arc<CheckBound>,
+    pub(super) tracing: Arc<Tracing>,
     pub(super) peer: Arc<Peer>,
     /// Counts checks that get an error.
     pub(super) errors: CheckErrors,
@@ -45,7 +51,7 @@ pub(super) fn responses(
         .flat_map(move |arrived| stream::iter(of_groups.groups(arrived)))
         .map(move |group| {
             let (limiter, bound) = (Arc::clone(&decider.limiter), Arc::clone(&decider.bound));
-            group.decide(limiter, bound)
+            group.decide(limiter, bound, Arc::clone(&decider.tracing))
         })
         .buffer_unordered(MAX_GROUPS_IN_FLIGHT)
         .flat_map(stream::iter)
@@ -128,17 +134,20 @@ impl Group {
         self,
         limiter: Arc<ObservedLimiter>,
         bound: Arc<CheckBound>,
+        tracing: Arc<Tracing>,
     ) -> Vec<CheckStreamResponse> {
         let Self {
             terms,
             ids,
-            checks,
+            mut checks,
             refusals: mut responses,
             mut owed,
         } = self;
+        let spans = tracing.of_stream(&mut checks);
         let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
         let Some(_admitted) = bound.admit(checks.len()) else {
             let refused = bound.too_many();
+            fail(spans, &refused);
             owed.failed(refused.code());
             responses.extend(every(refused));
             return responses;
@@ -149,16 +158,26 @@ impl Group {
             Some(patience) => timeout(patience, decided).await,
         };
         if let Ok(answers) = answers {
+            for (place, span) in spans {
+                span.decided(&answers[place]);
+            }
             responses.extend(ids.into_iter().zip(answers).map(|(id, answer)| {
                 let outcome = outcome(answer);
                 owed.one_answered(outcome.as_ref().err().map(Status::code));
                 response(id, outcome)
             }));
         } else {
+            fail(spans, &status::too_late());
             owed.failed(Code::DeadlineExceeded);
             responses.extend(every(status::too_late()));
         }
         responses
+    }
+}
+
+fn fail(spans: Vec<(usize, CheckSpan)>, status: &Status) {
+    for (_, span) in spans {
+        span.failed(status);
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::{
 use super::{
     lane::{Departures, Flight, Lane, Stopwatch},
     tally::Tally,
+    trace::Trace,
     wire::{Answer, Mode, ToolgateCodec},
 };
 
@@ -68,7 +69,13 @@ impl Drive<'_> {
 
     async fn call(&self, flight: Flight) -> Result<Answer, Status> {
         let mut client = self.client().await?;
-        let reply = client.unary(Request::new(flight), self.path(), self.codec.clone());
+        let mut request = Request::new(flight);
+        let header = flight.trace.map(Trace::header);
+        // Hexadecimal digits are ASCII.
+        if let Some(Ok(header)) = header.map(|header| (&header[..]).try_into()) {
+            request.metadata_mut().insert("traceparent", header);
+        }
+        let reply = client.unary(request, self.path(), self.codec.clone());
         Ok(reply.await?.into_inner())
     }
 

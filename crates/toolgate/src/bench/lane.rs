@@ -14,6 +14,7 @@ use super::{
     keys::{Key, Keys},
     pace::{Pace, Span, Turn},
     tick::Tick,
+    trace::{Trace, Traces},
 };
 
 /// A check that goes out.
@@ -22,6 +23,7 @@ pub(crate) struct Flight {
     /// Its place among the checks on their way, from 0; free again after its answer.
     pub(crate) slot: u32,
     pub(crate) key: Key,
+    pub(crate) trace: Option<Trace>,
     /// When it was meant to go, in nanoseconds from the start. Latency counts from here.
     pub(crate) intended: u64,
     /// When it did go.
@@ -62,6 +64,7 @@ struct Inner {
     span: Span,
     pace: Pace,
     keys: Keys,
+    traces: Option<Traces>,
     tick: Tick,
     slots: Vec<Option<Flight>>,
     free: Vec<u32>,
@@ -81,6 +84,7 @@ impl Lane {
         span: Span,
         pace: Pace,
         keys: Keys,
+        traces: Option<Traces>,
         in_flight: u32,
     ) -> io::Result<Self> {
         Ok(Self(Arc::new(Mutex::new(Inner {
@@ -88,6 +92,7 @@ impl Lane {
             span,
             pace,
             keys,
+            traces,
             tick: Tick::new()?,
             slots: vec![None; in_flight as usize],
             free: (0..in_flight).rev().collect(),
@@ -188,6 +193,7 @@ impl Inner {
                     let flight = Flight {
                         slot,
                         key,
+                        trace: self.traces.as_mut().map(Traces::draw),
                         intended,
                         sent: now,
                     };
@@ -225,7 +231,7 @@ mod tests {
     fn lane(pace: Pace, in_flight: u32, end: u64) -> Lane {
         let span = Span { warm_up: 0, end };
         let keys = Keys::new(Spread::Uniform, 10, 10, 1);
-        Lane::new(Stopwatch::start(), span, pace, keys, in_flight).expect("a timer")
+        Lane::new(Stopwatch::start(), span, pace, keys, None, in_flight).expect("a timer")
     }
 
     #[tokio::test]

@@ -55,6 +55,8 @@ struct Described {
     /// Checks a second; null: closed loop.
     rate: Option<u64>,
     threads: u32,
+    /// The share of checks that are sampled, of checks that are all traced; null: none is.
+    traced: Option<f64>,
     seed: u64,
 }
 
@@ -207,6 +209,7 @@ impl Described {
             in_flight: load.in_flight,
             rate: load.rate.map(Into::into),
             threads: load.threads,
+            traced: load.traced.map(|super::Share(share)| share),
             seed: load.seed,
         }
     }

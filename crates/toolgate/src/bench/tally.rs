@@ -178,6 +178,7 @@ mod tests {
         Flight {
             slot: 0,
             key: Key { user: 0, tool: 0 },
+            trace: None,
             intended,
             sent,
         }

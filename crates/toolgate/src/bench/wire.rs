@@ -331,6 +331,9 @@ fn write_request(template: &Template, mode: Mode, flight: Flight, buf: &mut impl
     if mode == Mode::Stream && template.omit_buckets {
         encoding::bool::encode(4, &true, buf);
     }
+    if let Some(trace) = flight.trace.filter(|_| mode == Mode::Stream) {
+        write_bytes(5, &trace.header(), buf);
+    }
 }
 
 impl Decoder for ToolgateCodec {

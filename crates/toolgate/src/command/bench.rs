@@ -7,7 +7,7 @@ use toolgate_limit::GoDuration;
 
 use super::Outcome;
 use crate::{
-    bench::{self, Load, Mode, Spread},
+    bench::{self, Load, Mode, Share, Spread},
     client::{Endpoint, TlsArgs, positive_duration},
     output::{Format, OutputArgs, Stdout},
 };
@@ -71,6 +71,10 @@ pub(crate) struct Bench {
     /// against the policy of the first endpoint
     #[arg(long)]
     omit_buckets: bool,
+    /// Let each check belong to a trace of its own, and this share of them be sampled, so that the
+    /// limiter makes spans of them: 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    traced: Option<Share>,
     /// How many connections
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
@@ -130,6 +134,7 @@ impl Bench {
             seed: self.seed,
             mode: self.mode,
             omit_buckets: self.omit_buckets,
+            traced: self.traced,
             connections: self.connections,
             in_flight: self.in_flight.unwrap_or(in_flight),
             rate: self.rate.and_then(NonZeroU64::new),

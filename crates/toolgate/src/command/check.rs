@@ -47,7 +47,7 @@ impl Check {
         answers: &mut Vec<pb::CheckResponse>,
     ) -> anyhow::Result<()> {
         for _ in 0..self.count {
-            let answer = client.check(self.call.request()).await?;
+            let answer = client.check(self.call.check()).await?;
             if self.output.format == Format::Json {
                 stdout.print(&json::check(&answer)?)?;
             }

@@ -23,7 +23,7 @@ pub(crate) struct Peek {
 
 impl Peek {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
-        let answer = self.client.client()?.peek(self.call.request()).await?;
+        let answer = self.client.client()?.peek(self.call.peek()).await?;
         let mut stdout = Stdout::new();
         stdout.print(&match self.output.format {
             Format::Table => table::peek(&answer, stdout.palette()),

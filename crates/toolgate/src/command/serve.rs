@@ -1,18 +1,25 @@
 //! `toolgate serve`: the limiter.
 
 use std::{
-    io::{IsTerminal as _, Write as _, stderr, stdout},
+    io::{Write as _, stderr, stdout},
     path::PathBuf,
 };
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use toolgate_limit::{Policies as _, Policy};
 use toolgate_server::{AuditDestination, Config, Listen, Server, Settings, StoreConfig};
-use tracing_subscriber::EnvFilter;
+use toolgate_telemetry::{EnvFilter, Log, LogFormat, Program, Telemetry};
 
 use super::Outcome;
+
+const PROGRAM: Program = Program {
+    name: "toolgate",
+    version: env!("CARGO_PKG_VERSION"),
+    // Of each check it would cost more than the check; they are made where a trace is sampled.
+    spans_of: &[],
+};
 
 /// Run a limiter, until SIGTERM or SIGINT
 #[derive(Debug, Args)]
@@ -35,20 +42,19 @@ pub(crate) struct Serve {
     log_format: Option<LogFormat>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
-        self.start_log()?;
+        let filter = EnvFilter::try_new(&self.log)
+            .with_context(|| format!("--log {:?} is no filter", self.log))?;
         let file = self.config.map(Settings::read).transpose()?;
         let settings = self.settings.over(file.unwrap_or_default());
         let config = Config::try_from(settings)?;
+        let log = Log {
+            filter,
+            format: self.log_format,
+        };
+        // Until the end, at which it sends what waits.
+        let _telemetry = Telemetry::start(PROGRAM, log, &config.otlp)?;
 
         // Before anything listens, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
@@ -74,24 +80,6 @@ impl Serve {
         };
         server.run(stop).await?;
         Ok(Outcome::Done)
-    }
-
-    fn start_log(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.log)
-            .with_context(|| format!("--log {:?} is no filter", self.log))?;
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(stderr);
-        let format = self.log_format.unwrap_or(if stderr().is_terminal() {
-            LogFormat::Text
-        } else {
-            LogFormat::Json
-        });
-        match format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-        Ok(())
     }
 }
 

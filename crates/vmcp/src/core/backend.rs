@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rmcp::{Peer, RoleClient, ServiceError};
+use rmcp::{Peer, RoleClient, ServiceError, model::RequestMetaObject};
 use tokio::{
     sync::{Semaphore, watch},
     time::{Duration, Instant, timeout},
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::{
     BackendName, Lists, Timing, Transport,
+    call::{Answer, Asked, Call, Destination},
     connection::{Connection, Session, State},
     failure::Failure,
     look::{LEAST_GAP, Look},
@@ -43,6 +44,7 @@ pub(super) struct Backend {
     /// One for each request that may be in flight.
     slots: Semaphore,
     metrics: Metrics,
+    destination: Destination,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -50,6 +52,7 @@ impl Backend {
     /// Starts to connect.
     pub(super) fn start(settings: BackendSettings) -> Self {
         let (name, timing) = (settings.name.clone(), settings.timing);
+        let destination = Destination::of(&settings);
         let (sender, state) = watch::channel(State::Connecting);
         let look = Arc::new(Look::default());
         let connection = Connection {
@@ -64,6 +67,7 @@ impl Backend {
             look,
             slots: Semaphore::new(timing.max_in_flight.min(Semaphore::MAX_PERMITS)),
             metrics: Metrics::new(),
+            destination,
             _connection: AbortOnDropHandle::new(tokio::spawn(connection.run())),
         }
     }
@@ -123,10 +127,13 @@ impl Backend {
     }
 
     /// Sends one request under the backend's deadline, once: it may have run even if no answer
-    /// came. Dropping it tells the backend that it is no longer wanted.
-    pub(super) async fn ask<T>(
+    /// came. Dropping it tells the backend that it is no longer wanted. What is sent has the `_meta`
+    /// that `send` is given: `meta`, and where the call belongs in a trace.
+    pub(super) async fn ask<T: Answer>(
         &self,
-        send: impl AsyncFnOnce(Peer<RoleClient>) -> Result<T, ServiceError>,
+        asked: Asked<'_>,
+        meta: Option<RequestMetaObject>,
+        send: impl AsyncFnOnce(Peer<RoleClient>, Option<RequestMetaObject>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
         let session = self.session_to_use()?;
         let Ok(_slot) = self.slots.try_acquire() else {
@@ -139,7 +146,9 @@ impl Backend {
         };
         let deadline = self.timing.request;
         let sent_at = Instant::now();
-        let answered = timeout(deadline, send(session.peer.clone())).await;
+        let call = Call::begin(asked, &self.destination);
+        let sent = send(session.peer.clone(), call.meta(meta));
+        let answered = timeout(deadline, sent).await;
         let answered = answered.map_or(Err(Failure::Late(deadline)), |answered| {
             // It may name addresses, which are none of the caller's.
             let log = |error: &ServiceError| {
@@ -149,6 +158,7 @@ impl Backend {
             };
             answered.inspect_err(log).map_err(Failure::of)
         });
+        call.end(&answered);
         let outcome = match &answered {
             Ok(_) => Outcome::Ok,
             Err(Failure::Refused(_)) => Outcome::Error,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::http::{HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect::Policy};
 use rmcp::{
-    model::ClientJsonRpcMessage,
+    model::{ClientJsonRpcMessage, ClientRequest, RequestParamsMeta as _},
     transport::{
         common::client_side_sse::BoxedSseResponse,
         streamable_http_client::{
@@ -13,6 +13,7 @@ use rmcp::{
         },
     },
 };
+use toolgate_limit::TraceContext;
 
 type HttpError = StreamableHttpError<reqwest::Error>;
 
@@ -53,6 +54,38 @@ fn without_url(error: HttpError) -> HttpError {
     }
 }
 
+/// `headers`, and where `message` belongs in a trace: proxies on the way look at headers alone.
+fn with_trace(
+    mut headers: HashMap<HeaderName, HeaderValue>,
+    message: &ClientJsonRpcMessage,
+) -> HashMap<HeaderName, HeaderValue> {
+    let ClientJsonRpcMessage::Request(message) = message else {
+        return headers;
+    };
+    let meta = match &message.request {
+        ClientRequest::CallToolRequest(call) => call.params.meta(),
+        ClientRequest::GetPromptRequest(get) => get.params.meta(),
+        ClientRequest::ReadResourceRequest(read) => read.params.meta(),
+        ClientRequest::CompleteRequest(complete) => complete.params.meta(),
+        _ => None,
+    };
+    let trace = meta.and_then(|meta| {
+        let context: TraceContext = meta.0.get_traceparent()?.parse().ok()?;
+        Some(context.with_state(meta.0.get_tracestate().unwrap_or_default()))
+    });
+    let Some(trace) = trace else { return headers };
+    let texts = [
+        ("traceparent", trace.to_string()),
+        ("tracestate", trace.state.to_string()),
+    ];
+    for (name, text) in texts {
+        if let Some(value) = text.parse().ok().filter(|_| !text.is_empty()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
 impl StreamableHttpClient for HttpClient {
     type Error = reqwest::Error;
 
@@ -64,6 +97,7 @@ impl StreamableHttpClient for HttpClient {
         auth: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
+        let headers = with_trace(headers, &message);
         let posted = self.0.post_message(uri, message, session, auth, headers);
         posted.await.map_err(without_url)
     }
@@ -77,6 +111,7 @@ impl StreamableHttpClient for HttpClient {
         headers: HashMap<HeaderName, HeaderValue>,
         most: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
+        let headers = with_trace(headers, &message);
         let posted = self
             .0
             .post_message_with_max_sse_event_size(uri, message, session, auth, headers, most);

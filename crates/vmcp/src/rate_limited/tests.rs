@@ -219,7 +219,7 @@ fn the_callers_span_tells_what_was_decided() {
     };
     assert_eq!(
         fields_of(Some(Decision::Allowed)),
-        json!({"rate_limit.decision": "allowed", "rate_limit.fail_open": false})
+        json!({"rate_limit.decision": "unlimited", "rate_limit.fail_open": false})
     );
     assert_eq!(
         fields_of(Some(denied())),
@@ -231,7 +231,7 @@ fn the_callers_span_tells_what_was_decided() {
     );
     assert_eq!(
         fields_of(None),
-        json!({"rate_limit.decision": "allowed", "rate_limit.fail_open": true})
+        json!({"rate_limit.decision": "fail_open", "rate_limit.fail_open": true})
     );
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Caller {
 /// A request has one outcome, which is noted once.
 #[derive(Debug, Default)]
 struct Notes {
+    odd_id: OnceLock<Box<str>>,
     outcome: OnceLock<Outcome>,
     denial: OnceLock<Denial>,
 }
@@ -34,6 +35,16 @@ impl Caller {
     /// The caller that the edge has put into the request. There is no other way to be one.
     pub(super) fn of(context: &RequestContext<RoleServer>) -> Option<&Self> {
         context.extensions.get::<Parts>()?.extensions.get()
+    }
+
+    /// Notes the id of the request, for which rmcp has a stand-in.
+    pub(super) fn note_odd_id(&self, id: &str) {
+        let _ = self.notes.odd_id.set(id.into());
+    }
+
+    /// None if rmcp has the request's own id.
+    pub(super) fn odd_id(&self) -> Option<&str> {
+        self.notes.odd_id.get().map(AsRef::as_ref)
     }
 
     pub(super) fn note(&self, outcome: Outcome) {

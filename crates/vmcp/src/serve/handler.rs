@@ -13,12 +13,19 @@ use rmcp::{
     },
     service::RequestContext,
 };
-use tracing::{Instrument, Span, field::Empty, info_span};
+use toolgate_limit::OperationKind;
+use tracing::{Instrument as _, Span};
 
-use super::{caller::Caller, outcome::Outcome, params};
+use super::{
+    caller::Caller,
+    outcome::Outcome,
+    params,
+    trace::{self, Target},
+};
 use crate::{
     Vmcp, VmcpError,
     rejection::{self, Rejection},
+    span,
 };
 
 /// Serves one request; clones are the same server.
@@ -46,44 +53,61 @@ impl Handler {
     }
 }
 
-/// The span of an operation that the limiter is asked for.
-fn limited(method: &'static str) -> Span {
-    info_span!(
-        "mcp",
-        method,
-        rate_limit.decision = Empty,
-        rate_limit.rejected_by = Empty,
-        rate_limit.fail_open = Empty,
-    )
-}
-
-fn unlimited(method: &'static str) -> Span {
-    info_span!("mcp", method)
-}
-
 /// rmcp has taken `_meta` out of the parameters; it belongs to them.
 fn meta(context: &RequestContext<RoleServer>) -> Option<RequestMetaObject> {
     (!context.meta.0.0.is_empty()).then(|| context.meta.clone())
 }
 
-fn caller(context: &RequestContext<RoleServer>) -> Result<&Caller, ErrorData> {
-    Caller::of(context).ok_or_else(|| rejection::to_error_data(&VmcpError::Unidentified, None))
+/// A request that is being served, in its span.
+struct Request<'a> {
+    caller: &'a Caller,
+    version: Option<ProtocolVersion>,
+    span: Span,
 }
 
-/// What a client sees of `served`, which is noted.
-fn answer<T>(
-    served: Result<T, VmcpError>,
-    caller: &Caller,
-    context: &RequestContext<RoleServer>,
-) -> Result<T, ErrorData> {
-    match &served {
-        Ok(_) => caller.note(Outcome::Ok),
-        Err(error) => caller.note_error(error),
+impl<'a> Request<'a> {
+    fn begin(
+        method: &'static str,
+        target: Target<'_>,
+        context: &'a RequestContext<RoleServer>,
+    ) -> Result<Self, ErrorData> {
+        let caller = Caller::of(context)
+            .ok_or_else(|| rejection::to_error_data(&VmcpError::Unidentified, None))?;
+        Ok(Self {
+            span: trace::begin(method, target, caller, context),
+            caller,
+            version: context.protocol_version(),
+        })
     }
-    served.map_err(|error| {
-        let version = context.protocol_version();
-        rejection::to_error_data(&error, version.as_ref())
-    })
+
+    async fn run<T>(
+        &self,
+        serve: impl Future<Output = Result<T, VmcpError>>,
+    ) -> Result<T, VmcpError> {
+        let served = serve.instrument(self.span.clone()).await;
+        if let Err(error) = &served {
+            self.caller.note_error(error);
+        }
+        served
+    }
+
+    /// What a client sees of what `serve` gives, which is noted.
+    async fn answer<T>(
+        self,
+        serve: impl Future<Output = Result<T, VmcpError>>,
+    ) -> Result<T, ErrorData> {
+        match self.run(serve).await {
+            Ok(answer) => {
+                self.caller.note(Outcome::Ok);
+                Ok(answer)
+            }
+            Err(error) => {
+                let error = rejection::to_error_data(&error, self.version.as_ref());
+                span::fail(&self.span, error.code.0);
+                Err(error)
+            }
+        }
+    }
 }
 
 impl ServerHandler for Handler {
@@ -104,10 +128,10 @@ impl ServerHandler for Handler {
         page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let caller = caller(&context)?;
-        let served = self.vmcp.list_tools(&caller.identity, page);
-        let served = served.instrument(unlimited("tools/list")).await;
-        answer(served, caller, &context)
+        let request = Request::begin("tools/list", None, &context)?;
+        let identity = &request.caller.identity;
+        let listed = self.vmcp.list_tools(identity, page);
+        request.answer(listed).await
     }
 
     async fn call_tool(
@@ -116,18 +140,27 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         call.meta = meta(&context);
-        let caller = caller(&context)?;
-        let served = self.vmcp.call_tool(&caller.identity, call);
-        match served.instrument(limited("tools/call")).await {
+        let target = Some((OperationKind::Tool, call.name.as_ref()));
+        let request = Request::begin("tools/call", target, &context)?;
+        let called = self.vmcp.call_tool(&request.caller.identity, call);
+        match request.run(called).await {
             Ok(response) => {
-                caller.note(Outcome::of_call(&response));
+                let outcome = Outcome::of_call(&response);
+                request.caller.note(outcome);
+                if outcome == Outcome::ToolError {
+                    span::fail_as(&request.span, span::TOOL_ERROR);
+                }
                 Ok(response)
             }
             Err(error) => {
-                caller.note_error(&error);
-                let version = context.protocol_version();
-                let shown = self.rejection.of_tool_call(&error, version.as_ref())?;
-                Ok(shown.into())
+                let shown = self
+                    .rejection
+                    .of_tool_call(&error, request.version.as_ref());
+                match &shown {
+                    Ok(_) => span::fail_as(&request.span, span::TOOL_ERROR),
+                    Err(error) => span::fail(&request.span, error.code.0),
+                }
+                Ok(shown?.into())
             }
         }
     }
@@ -137,10 +170,10 @@ impl ServerHandler for Handler {
         page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = caller(&context)?;
-        let served = self.vmcp.list_resources(&caller.identity, page);
-        let served = served.instrument(unlimited("resources/list")).await;
-        answer(served, caller, &context)
+        let request = Request::begin("resources/list", None, &context)?;
+        let identity = &request.caller.identity;
+        let listed = self.vmcp.list_resources(identity, page);
+        request.answer(listed).await
     }
 
     async fn list_resource_templates(
@@ -148,12 +181,10 @@ impl ServerHandler for Handler {
         page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let caller = caller(&context)?;
-        let served = self.vmcp.list_resource_templates(&caller.identity, page);
-        let served = served
-            .instrument(unlimited("resources/templates/list"))
-            .await;
-        answer(served, caller, &context)
+        let request = Request::begin("resources/templates/list", None, &context)?;
+        let identity = &request.caller.identity;
+        let listed = self.vmcp.list_resource_templates(identity, page);
+        request.answer(listed).await
     }
 
     async fn read_resource(
@@ -162,10 +193,10 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         read.meta = meta(&context);
-        let caller = caller(&context)?;
-        let served = self.vmcp.read_resource(&caller.identity, read);
-        let served = served.instrument(limited("resources/read")).await;
-        answer(served, caller, &context)
+        let request = Request::begin("resources/read", None, &context)?;
+        let identity = &request.caller.identity;
+        let read = self.vmcp.read_resource(identity, read);
+        request.answer(read).await
     }
 
     async fn list_prompts(
@@ -173,10 +204,10 @@ impl ServerHandler for Handler {
         page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let caller = caller(&context)?;
-        let served = self.vmcp.list_prompts(&caller.identity, page);
-        let served = served.instrument(unlimited("prompts/list")).await;
-        answer(served, caller, &context)
+        let request = Request::begin("prompts/list", None, &context)?;
+        let identity = &request.caller.identity;
+        let listed = self.vmcp.list_prompts(identity, page);
+        request.answer(listed).await
     }
 
     async fn get_prompt(
@@ -185,10 +216,11 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         get.meta = meta(&context);
-        let caller = caller(&context)?;
-        let served = self.vmcp.get_prompt(&caller.identity, get);
-        let served = served.instrument(limited("prompts/get")).await;
-        answer(served, caller, &context)
+        let target = Some((OperationKind::Prompt, get.name.as_str()));
+        let request = Request::begin("prompts/get", target, &context)?;
+        let identity = &request.caller.identity;
+        let got = self.vmcp.get_prompt(identity, get);
+        request.answer(got).await
     }
 
     async fn complete(
@@ -197,10 +229,10 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         complete.meta = meta(&context);
-        let caller = caller(&context)?;
-        let served = self.vmcp.complete(&caller.identity, complete);
-        let served = served.instrument(unlimited("completion/complete")).await;
-        answer(served, caller, &context)
+        let request = Request::begin("completion/complete", None, &context)?;
+        let identity = &request.caller.identity;
+        let completed = self.vmcp.complete(identity, complete);
+        request.answer(completed).await
     }
 
     /// Of a method that is not known here, and of one that is but whose parameters were not read.

@@ -39,10 +39,13 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
             let error = rejection::invalid_request(Some(id), "id: must be a string or a number");
             json(StatusCode::BAD_REQUEST, error)
         }
-        (Id::Odd(_), Some(message)) => match message.with_stand_in() {
-            Ok(body) => ask(shared, parts, body, caller.clone()).await,
-            Err(error) => internal(&error),
-        },
+        (Id::Odd(id), Some(message)) => {
+            caller.note_odd_id(id.get());
+            match message.with_stand_in() {
+                Ok(body) => ask(shared, parts, body, caller.clone()).await,
+                Err(error) => internal(&error),
+            }
+        }
         _ => ask(shared, parts, body.clone(), caller.clone()).await,
     };
     let response = match response.status() {

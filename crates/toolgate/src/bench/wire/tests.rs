@@ -1,12 +1,16 @@
 //! What is written and read here against the generated types.
 
-use super::*;
+use super::{
+    super::trace::{Share, Traces},
+    *,
+};
 use prost::Message as _;
 
 fn flight(slot: u32, user: u32, tool: u32) -> Flight {
     Flight {
         slot,
         key: Key { user, tool },
+        trace: None,
         intended: 0,
         sent: 0,
     }
@@ -53,6 +57,24 @@ fn a_request_is_the_generated_one() {
         assert_eq!(streamed.timeout, None);
         assert!(streamed.omit_buckets_if_allowed);
     }
+}
+
+#[test]
+fn a_traced_check_says_so_on_a_stream() {
+    let trace = Traces::new(Share(1.0)).draw();
+    let traced = Flight {
+        trace: Some(trace),
+        ..flight(1, 2, 3)
+    };
+    let mut bytes = Vec::new();
+    write_request(&template(true), Mode::Stream, traced, &mut bytes);
+    let streamed = pb::CheckStreamRequest::decode(&*bytes).expect("a request");
+    assert_eq!(streamed.traceparent.as_bytes(), trace.header());
+    bytes.clear();
+    // A call of its own has it in its metadata.
+    write_request(&template(true), Mode::Unary, traced, &mut bytes);
+    let request = pb::CheckRequest::decode(&*bytes).expect("a request");
+    assert_eq!(request, expected(2, 3));
 }
 
 #[test]

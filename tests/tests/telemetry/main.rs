@@ -1,0 +1,13 @@
+//! What the processes tell of themselves: exports by OTLP, and logs.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod export;
+mod gateway;
+#[path = "../gateway/issuer.rs"]
+mod issuer;
+mod outage;
+mod settings;
+mod stage;
+mod traces;
+mod tree;
