@@ -6,6 +6,7 @@
 mod asks;
 #[cfg(feature = "sdk")]
 mod cardinality;
+mod documented;
 mod errors;
 mod outcomes;
 mod policies;

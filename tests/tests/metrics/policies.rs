@@ -39,6 +39,8 @@ async fn series_of_what_leaves_the_policies_go_and_those_of_what_stays_go_on() {
     let exposition = scrape(&limiter).await;
     assert_counted(&exposition, CHECKS, &both);
     assert_counted(&exposition, "toolgate_policy_generation", &[("", 1)]);
+    let last = "toolgate_policy_last_reload_successful";
+    assert_counted(&exposition, last, &[("", 1)]);
     let reloads = [("{result=\"success\"}", 1)];
     assert_counted(&exposition, "toolgate_policy_reloads_total", &reloads);
 
@@ -62,6 +64,11 @@ async fn series_of_what_leaves_the_policies_go_and_those_of_what_stays_go_on() {
     let exposition = scrape(&limiter).await;
     assert_counted(&exposition, CHECKS, &[(&stays, 3), (unlimited, 1)]);
     assert_counted(&exposition, "toolgate_policy_generation", &[("", 2)]);
+    assert_counted(&exposition, last, &[]);
     let reloads = [("{result=\"success\"}", 2), ("{result=\"failure\"}", 1)];
     assert_counted(&exposition, "toolgate_policy_reloads_total", &reloads);
+
+    let mended = manifest("server", &spec(&["stays", "comes"]));
+    policies.write(&mended).expect("written");
+    until(&limiter, last, 1).await;
 }

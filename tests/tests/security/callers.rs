@@ -57,6 +57,10 @@ async fn a_caller_that_is_bound_to_other_servers_is_refused_and_takes_no_token()
     let refused = team_a.clone().peek(peek).await.expect_err("refused");
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert_eq!(left("test/b").await, Some(10));
+    // Of the peeks nothing is counted.
+    let metrics = stage.limiter.metrics().await.expect("metrics");
+    let errors = metrics.counted("toolgate_check_errors_total");
+    assert_eq!(errors, [("{code=\"PERMISSION_DENIED\"}", 3)].into());
     check(&all, of("test/b")).await.expect("theirs");
     assert_eq!(left("test/b").await, Some(9));
 

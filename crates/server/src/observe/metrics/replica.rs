@@ -51,6 +51,12 @@ impl Collector for Replica {
         )?;
         gauge(
             &mut encoder,
+            "toolgate_policy_last_reload_successful",
+            "Whether the policies were valid when they were last read",
+            i64::from(status.last_failure.is_none()),
+        )?;
+        gauge(
+            &mut encoder,
             "toolgate_policy_generation",
             "The generation of policies in force, counted from 1 at the start",
             i64::try_from(status.generation).unwrap_or(i64::MAX),
