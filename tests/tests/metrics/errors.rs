@@ -13,7 +13,9 @@ use toolgate_tests::{Fault, FaultProxy, Limiter, RedisServer, eventually, of_use
 
 use crate::{
     asks::{check, requests_of, stream},
-    assert_counted, scrape,
+    assert_counted,
+    frames::call,
+    scrape,
 };
 
 const ERRORS: &str = "toolgate_check_errors_total";
@@ -190,4 +192,19 @@ async fn checks_whose_time_is_up_are_counted() {
     // The first was decided; what was not has no duration.
     let durations = "toolgate_check_duration_seconds_count";
     assert_counted(&exposition, durations, &[("", 1)]);
+}
+
+/// gRPC libraries end a call themselves when its time is up. Who waits on is told.
+#[tokio::test]
+async fn a_call_whose_time_is_up_is_counted_as_such() {
+    let (limiter, _proxy, _redis) = in_silence(&[]).await;
+    let _waits = call(&limiter, &of_user("alice"), "50m").await;
+    let series = "toolgate_check_errors_total{code=\"DEADLINE_EXCEEDED\"}";
+    eventually("it is answered", async || {
+        (scrape(&limiter).await.value(series) > 0).then_some(())
+    })
+    .await;
+    let exposition = scrape(&limiter).await;
+    assert_counted(&exposition, ERRORS, &[("{code=\"DEADLINE_EXCEEDED\"}", 1)]);
+    assert_counted(&exposition, "toolgate_checks_total", &[(ALLOWED, 1)]);
 }
