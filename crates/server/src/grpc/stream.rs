@@ -137,20 +137,23 @@ impl Group {
             None => Ok(decided.await),
             Some(patience) => timeout(patience, decided).await,
         };
-        match answers {
-            Ok(answers) => {
-                for (place, span) in spans {
-                    span.decided(&answers[place]);
-                }
-                let decided = ids.into_iter().zip(answers);
-                responses.extend(decided.map(|(id, answer)| response(id, outcome(answer))));
-            }
-            Err(_) => {
-                fail(spans, &status::too_late());
-                responses.extend(every(status::too_late()));
-            }
+        if let Ok(answers) = answers {
+            end(spans, &answers);
+            let decided = ids.into_iter().zip(answers);
+            responses.extend(decided.map(|(id, answer)| response(id, outcome(answer))));
+        } else {
+            fail(spans, &status::too_late());
+            responses.extend(every(status::too_late()));
         }
         responses
+    }
+}
+
+fn end(spans: Vec<(usize, CheckSpan)>, answers: &[Result<Answer, StoreError>]) {
+    for (place, span) in spans {
+        if let Some(answer) = answers.get(place) {
+            span.decided(answer);
+        }
     }
 }
 
