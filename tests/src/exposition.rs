@@ -63,6 +63,20 @@ impl Exposition {
         lines.filter_map(|line| line.rsplit_once(' '))
     }
 
+    /// The type of each metric, as a line says it.
+    pub fn kinds(&self) -> BTreeMap<String, &str> {
+        let said = self.0.lines().filter_map(|line| {
+            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            Some((format!("{name}{suffix}"), kind))
+        });
+        said.collect()
+    }
+
     /// The metrics in it, as the official parser for Python reads them; it refuses what is not
     /// `OpenMetrics`. Labels are those of the series that are there.
     ///

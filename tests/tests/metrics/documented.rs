@@ -1,8 +1,10 @@
-//! What dashboard and alerts ask for is what docs/observability.md has.
+//! What is shown, and what dashboard and alerts ask for, is what docs/observability.md has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use toolgate_tests::documented;
+use toolgate_tests::{Limiter, RedisServer, documented};
+
+use crate::scrape;
 
 /// The names of metrics in `text`, without what histograms add to them. Recording rules are none:
 /// they have colons.
@@ -38,4 +40,18 @@ fn what_dashboard_and_alerts_ask_for_is_documented() {
             .collect();
         assert_eq!(unknown, [&""; 0]);
     }
+}
+
+#[tokio::test]
+async fn each_metric_has_a_row_with_its_type_and_each_row_a_metric() {
+    let redis = RedisServer::start().await.expect("Redis");
+    let spec = "perUser: {maxTokens: 1000, refillPeriod: 24h}";
+    let limiter = Limiter::of_spec(spec, ["--store", &redis.url()]).await;
+    let exposition = scrape(&limiter.expect("a limiter")).await;
+    let documented = documented("Metrics of the limiter");
+    let rows: BTreeMap<_, _> = documented
+        .iter()
+        .map(|(name, metric)| (name.clone(), metric.kind.as_str()))
+        .collect();
+    assert_eq!(exposition.kinds(), rows);
 }

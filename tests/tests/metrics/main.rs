@@ -8,6 +8,7 @@ mod asks;
 mod cardinality;
 mod documented;
 mod errors;
+mod exemplars;
 mod frames;
 mod outcomes;
 mod policies;
