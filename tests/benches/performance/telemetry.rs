@@ -3,50 +3,50 @@
 
 use std::slice;
 
+use toolgate_tests::Collector;
+
 use crate::{
     load::{self, RATE, SERVER_CPU, Target},
     policies::{FOUR_BUCKETS, TOOLS, USERS},
     stage::Stage,
-    table::{Column, Side, interleaved},
+    table::{Column, Figures, Side, interleaved},
 };
 
 /// As in production: many checks on each connection, so that the server is what is busy.
 const IN_FLIGHT: &str = "128";
 
-/// Settings of a limiter that nobody sees, and of one that is seen.
-const OFF: &[&str] = &["--metrics=false"];
-const ON: &[&str] = &["--metrics=true"];
+/// Settings of a limiter that nobody sees, and of one whose metrics are scraped.
+const UNSEEN: &[&str] = &["--metrics=false"];
+const METRICS: &[&str] = &["--metrics=true"];
+
+/// The share of checks that are traced, where any are.
+const TRACED: &[&str] = &["--traced", "0.01"];
 
 pub(crate) fn run(stage: &Stage) {
     println!("## Telemetry\n");
+    // It takes spans on a thread of this process, and so none of the limiter's time.
+    let collector = Collector::start();
     let policies = FOUR_BUCKETS.file();
-    let (users, tools, time) = (USERS.to_string(), TOOLS.to_string(), stage.duration(3_000));
-    let arguments = [
-        &["--users", &users, "--tools", &tools][..],
-        &["--in-flight", IN_FLIGHT, "--duration", &time],
-        &["--warm-up", "500ms"],
-    ]
-    .concat();
+    let traces = [METRICS, &["--otlp-endpoint", collector.endpoint()]].concat();
     for (store, on_redis) in [("memory", false), ("Redis", true)] {
-        // One for each, so that neither finds what the other has left.
-        let redis = [(); 2].map(|()| on_redis.then(|| stage.redis()));
-        let [off, on] = [(OFF, &redis[0]), (ON, &redis[1])].map(|(settings, redis)| {
+        let side = |name: &str, settings: &[&str], load: &[&str]| {
+            // Each has its own, so that none finds what another has left.
+            let redis = on_redis.then(|| stage.redis());
             let limiter = stage.limiter_with(&policies, redis.as_ref(), settings);
-            (limiter, redis)
-        });
-        let streamed = |(server, redis): &(_, &Option<_>)| {
-            let (servers, redis) = (slice::from_ref(server), redis.as_ref());
-            load::run(stage, Target { servers, redis }, &arguments)
+            let load: Vec<_> = load.iter().map(|&argument| argument.to_owned()).collect();
+            Side::new(name, move || {
+                let servers = slice::from_ref(&limiter);
+                let redis = redis.as_ref();
+                streamed(stage, Target { servers, redis }, &load)
+            })
         };
-        // Twice as many pairs as elsewhere: what is sought is small.
-        let rounds = interleaved(
-            2 * stage.rounds(),
-            vec![
-                Side::new("off", || streamed(&off)),
-                Side::new("on", || streamed(&on)),
-            ],
-        );
-        rounds.print(
+        let sides = vec![
+            side("off", UNSEEN, &[]),
+            side("metrics", METRICS, &[]),
+            side("metrics, 1 % of checks traced", &traces, TRACED),
+        ];
+        // Twice as many rounds as elsewhere: what is sought is small.
+        interleaved(2 * stage.rounds(), sides).print(
             &format!(
                 "CheckStream, {store}, {USERS} users x {TOOLS} tools, four buckets a check, one \
                  stream, {IN_FLIGHT} in flight"
@@ -59,4 +59,15 @@ pub(crate) fn run(stage: &Stage) {
             ],
         );
     }
+}
+
+fn streamed(stage: &Stage, target: Target<'_>, more: &[String]) -> Figures {
+    let (users, tools, time) = (USERS.to_string(), TOOLS.to_string(), stage.duration(3_000));
+    let load = [
+        &["--users", &users, "--tools", &tools][..],
+        &["--in-flight", IN_FLIGHT, "--duration", &time],
+        &["--warm-up", "500ms"],
+    ];
+    let more: Vec<_> = more.iter().map(String::as_str).collect();
+    load::run(stage, target, &[load.concat(), more].concat())
 }
