@@ -161,7 +161,7 @@ impl Batch {
     }
 
     /// The checks, in order.
-    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> + Clone {
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
         self.checks.iter().map(|check| &check.plan)
     }
 

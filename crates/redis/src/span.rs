@@ -3,13 +3,15 @@
 //! Checks of many callers travel in one call. Each that is traced has a span of that call in its own
 //! trace, beneath the span of the check; for the others nothing is made.
 
+use std::sync::Arc;
+
 use opentelemetry::{
     KeyValue,
     global::{BoxedSpan, BoxedTracer},
     trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer as _},
 };
 use redis::ConnectionAddr;
-use toolgate_limit::{Plan, StoreError};
+use toolgate_limit::{Plan, StoreError, TraceContext};
 use toolgate_trace::{parent, tracer};
 
 use crate::place::{HostPort, Place, Topology};
@@ -44,22 +46,22 @@ impl Spans {
     pub(crate) fn begin<'a>(
         &self,
         operation: Operation,
-        plans: impl Iterator<Item = &'a Plan> + Clone,
+        plans: impl Iterator<Item = &'a Plan>,
     ) -> Calls {
-        let mut calls = Calls(Vec::new());
         let Some(tracer) = &self.tracer else {
-            return calls;
+            return Calls(Vec::new());
         };
-        let mut count = None;
-        for (place, plan) in plans.clone().enumerate() {
-            let Some(trace) = plan.trace().filter(|trace| trace.is_sampled) else {
-                continue;
-            };
-            let count = *count.get_or_insert_with(|| plans.clone().count());
-            let span = tracer.build_with_context(self.builder(operation, count), &parent(trace));
-            calls.0.push((place, span));
+        let (mut above, mut count) = (Vec::new(), 0);
+        for plan in plans {
+            let trace = plan.trace().filter(|trace| trace.is_sampled);
+            above.extend(trace.map(|trace| (count, trace)));
+            count += 1;
         }
-        calls
+        let begun = |(place, trace): (usize, &Arc<TraceContext>)| {
+            let builder = self.builder(operation, count);
+            (place, tracer.build_with_context(builder, &parent(trace)))
+        };
+        Calls(above.into_iter().map(begun).collect())
     }
 
     fn builder(&self, operation: Operation, count: usize) -> SpanBuilder {
@@ -113,8 +115,9 @@ fn of_server(place: &Place) -> Vec<KeyValue> {
         first.map_or_else(Vec::new, |first| at(&first.host, first.port))
     };
     let mut attributes = match &place.topology {
-        Topology::Single(ConnectionAddr::Tcp(host, port)) => at(host, *port),
-        Topology::Single(ConnectionAddr::TcpTls { host, port, .. }) => at(host, *port),
+        Topology::Single(
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. },
+        ) => at(host, *port),
         Topology::Single(ConnectionAddr::Unix(path)) => {
             let path = path.display().to_string();
             vec![KeyValue::new("server.address", path)]

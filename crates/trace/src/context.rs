@@ -1,5 +1,7 @@
 //! A context as OpenTelemetry has it, and back.
 
+use std::sync::Arc;
+
 use opentelemetry::{
     Context,
     trace::{SpanContext, TraceContextExt as _, TraceFlags},
@@ -25,7 +27,7 @@ pub fn context_of(span: &SpanContext) -> Option<TraceContext> {
         trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),
         span_id: u64::from_be_bytes(span.span_id().to_bytes()),
         is_sampled: span.is_sampled(),
-        state: std::sync::Arc::default(),
+        state: Arc::default(),
     })?;
     Some(context.with_state(&span.trace_state().header()))
 }

@@ -1,5 +1,7 @@
 //! Who makes spans in this process, if anybody does.
 
+use std::sync::Arc;
+
 use opentelemetry::{
     Context, InstrumentationScope, global,
     global::BoxedTracer,
@@ -29,7 +31,7 @@ fn suppressed() -> Context {
         trace_id: 1,
         span_id: 1,
         is_sampled: false,
-        state: std::sync::Arc::default(),
+        state: Arc::default(),
     };
     parent(&anything).with_telemetry_suppressed()
 }

@@ -1,8 +1,8 @@
-use std::{iter, sync::Arc, time::Duration};
+use std::{iter, time::Duration};
 
 use opentelemetry::trace::{SpanId, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
-use toolgate_limit::{Check, Identity, Mode, Policy, Quota, Quotas, TraceContext};
+use toolgate_limit::{Check, Identity, Mode, Policy, Quota, Quotas};
 
 use super::*;
 

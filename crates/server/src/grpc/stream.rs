@@ -158,9 +158,7 @@ impl Group {
             Some(patience) => timeout(patience, decided).await,
         };
         if let Ok(answers) = answers {
-            for (place, span) in spans {
-                span.decided(&answers[place]);
-            }
+            end(spans, &answers);
             responses.extend(ids.into_iter().zip(answers).map(|(id, answer)| {
                 let outcome = outcome(answer);
                 owed.one_answered(outcome.as_ref().err().map(Status::code));
@@ -172,6 +170,14 @@ impl Group {
             responses.extend(every(status::too_late()));
         }
         responses
+    }
+}
+
+fn end(spans: Vec<(usize, CheckSpan)>, answers: &[Result<Answer, StoreError>]) {
+    for (place, span) in spans {
+        if let Some(answer) = answers.get(place) {
+            span.decided(answer);
+        }
     }
 }
 

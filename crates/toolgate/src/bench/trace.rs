@@ -27,11 +27,11 @@ impl FromStr for Share {
     }
 }
 
-/// A span of a caller.
+/// A trace, and the span of a caller in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
-    trace_id: u128,
-    span_id: u64,
+    id: u128,
+    caller: u64,
     is_sampled: bool,
 }
 
@@ -42,8 +42,8 @@ impl Trace {
     /// As a `traceparent` of W3C Trace Context.
     pub(crate) fn header(self) -> [u8; LENGTH] {
         let mut header = *b"00-................................-................-00";
-        hex(&self.trace_id.to_be_bytes(), &mut header[3..35]);
-        hex(&self.span_id.to_be_bytes(), &mut header[36..52]);
+        hex(&self.id.to_be_bytes(), &mut header[3..35]);
+        hex(&self.caller.to_be_bytes(), &mut header[36..52]);
         header[LENGTH - 1] += u8::from(self.is_sampled);
         header
     }
@@ -77,8 +77,8 @@ impl Traces {
     pub(crate) fn draw(&mut self) -> Trace {
         Trace {
             // Zero is no id.
-            trace_id: self.random.random::<u128>() | 1,
-            span_id: self.random.random::<u64>() | 1,
+            id: self.random.random::<u128>() | 1,
+            caller: self.random.random::<u64>() | 1,
             is_sampled: self.random.random_bool(self.share),
         }
     }
@@ -98,8 +98,8 @@ mod tests {
             let header = trace.header();
             let text = std::str::from_utf8(&header).expect("a text");
             let read: TraceContext = text.parse().expect("a traceparent");
-            assert_eq!(read.trace_id, trace.trace_id);
-            assert_eq!(read.span_id, trace.span_id);
+            assert_eq!(read.trace_id, trace.id);
+            assert_eq!(read.span_id, trace.caller);
             assert_eq!(read.is_sampled, trace.is_sampled);
         }
     }

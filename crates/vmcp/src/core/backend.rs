@@ -147,8 +147,8 @@ impl Backend {
         let deadline = self.timing.request;
         let sent_at = Instant::now();
         let call = Call::begin(asked, &self.destination);
-        let sent = send(session.peer.clone(), call.meta(meta));
-        let answered = timeout(deadline, sent).await;
+        let answer = send(session.peer.clone(), call.meta(meta));
+        let answered = timeout(deadline, answer).await;
         let answered = answered.map_or(Err(Failure::Late(deadline)), |answered| {
             // It may name addresses, which are none of the caller's.
             let log = |error: &ServiceError| {

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::trace::Sampler;
@@ -16,16 +16,16 @@ fn destination() -> Destination {
         name: "git".parse().unwrap(),
         transport: Transport::Http {
             url: "https://me:s3cret@git.test/mcp?key=s3cret".to_owned(),
-            headers: Default::default(),
+            headers: HashMap::default(),
         },
         timing: Timing::default(),
     })
 }
 
-fn of_caller() -> Option<RequestMetaObject> {
+fn of_caller() -> RequestMetaObject {
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let meta = json!({"traceparent": traceparent, "tracestate": "a=1", "other": 1});
-    Some(serde_json::from_value(meta).unwrap())
+    serde_json::from_value(meta).unwrap()
 }
 
 fn context_in(meta: Option<&RequestMetaObject>) -> TraceContext {
@@ -37,7 +37,7 @@ fn a_backend_is_told_of_the_call_in_place_of_the_caller() {
     let (exported, _guard) = exporting(Sampler::AlwaysOn);
     let meta = info_span!("caller").in_scope(|| {
         let call = Call::begin(Asked::Tool("search"), &destination());
-        let meta = call.meta(of_caller());
+        let meta = call.meta(Some(of_caller()));
         let answered: Result<CallToolResponse, _> = Ok(CallToolResult::success(vec![]).into());
         call.end(&answered);
         meta
@@ -107,13 +107,13 @@ fn a_call_that_is_not_traced_has_no_span_and_the_backend_is_told_so() {
     let (exported, guard) = exporting(Sampler::AlwaysOff);
     let meta = info_span!("caller").in_scope(|| {
         let call = Call::begin(Asked::Tool("search"), &destination());
-        call.meta(of_caller())
+        call.meta(Some(of_caller()))
     });
     assert!(!context_in(meta.as_ref()).is_sampled);
     // Where nobody traces, the caller's own context goes on as it came.
     drop(guard);
     let call = Call::begin(Asked::Tool("search"), &destination());
-    assert_eq!(call.meta(of_caller()), of_caller());
+    assert_eq!(call.meta(Some(of_caller())), Some(of_caller()));
     assert_eq!(call.meta(None), None);
     assert!(exported.get_finished_spans().unwrap().is_empty());
 }
