@@ -184,11 +184,27 @@ async fn a_call_that_is_decided_without_redis_says_so() {
         "  vmcp client tools/call echo",
     ];
     assert_eq!(lines.collect::<Vec<_>>(), expected);
-    // The check on which Redis was lost, or one soon after.
-    let lost = spans.iter().find(|span| {
-        span.span.name == "EVALSHA check.lua" && span.attribute("error.type").is_some()
-    });
-    assert_eq!(lost.expect("a call that failed").scope, "toolgate-redis");
+}
+
+#[tokio::test]
+async fn a_call_on_what_is_no_bucket_is_decided_without_it_and_redis_says_why() {
+    let spec = "global: {maxTokens: 10, refillPeriod: 1h}";
+    let stage = Stage::start(spec, PATIENT).await;
+    let garbage = ["HSET", "tg:{test/server}:global", "server", "garbage"];
+    stage.redis.command(&garbage).await.expect("written");
+    let caller = caller();
+    stage.echo(&caller).await;
+    let spans = stage.end().await;
+    assert_eq!(
+        tree(&spans, &caller),
+        "\
+vmcp server tools/call a_echo decision=allowed degraded=true fail_open=false
+  vmcp client toolgate.v1.LimiterService/CheckStream decision=allowed degraded=true code=OK
+    toolgate server toolgate.v1.LimiterService/CheckStream decision=allowed degraded=true code=OK
+      toolgate client EVALSHA check.lua error=corrupt
+  vmcp client tools/call echo
+"
+    );
 }
 
 #[tokio::test]
