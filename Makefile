@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto alerts performance fuzz deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto alerts performance top-capture fuzz deny clean
 
 CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
@@ -106,6 +106,10 @@ unit:
 # What a check costs; see docs/performance.md. SECTIONS chooses, for example `make performance SECTIONS="stream --quick"`.
 performance:
 	cargo bench -p toolgate-tests --bench performance --locked -- $(SECTIONS)
+
+# Takes the screen of `toolgate top` in docs/observability.md anew, from two limiters under load.
+top-capture:
+	cargo run -q -p toolgate-tests --example top-capture --locked -- docs/observability.md
 
 # Looks for inputs that break TARGET, one of fuzz/targets, for SECONDS; needs cargo-fuzz and a C++ compiler.
 # What it finds on its way goes to fuzz/found, what breaks to fuzz/artifacts: make that a seed in fuzz/corpus.

@@ -22,6 +22,7 @@ mod redis;
 mod request;
 mod seeds;
 mod sentinel;
+mod terminal;
 
 pub use authority::{Authority, Credentials};
 pub use build::{counting_backend, toolgate, vmcp};
@@ -43,3 +44,4 @@ pub use redis::RedisServer;
 pub use request::{eventually, of_tool, of_user};
 pub use seeds::{Seed, seeds};
 pub use sentinel::{SentinelOptions, SentinelTrio};
+pub use terminal::Terminal;

@@ -188,6 +188,11 @@ impl StoreLimiter {
         self.policies.snapshot().policy(server).cloned()
     }
 
+    /// The policies in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.policies.snapshot()
+    }
+
     fn under(&self, mode: Mode, mut answer: Answer) -> Answer {
         answer.degraded = self.degraded;
         match mode {

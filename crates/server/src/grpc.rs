@@ -10,7 +10,7 @@ mod span;
 mod status;
 mod stream;
 
-pub(crate) use admin::Admin;
+pub(crate) use admin::{ActivityReader, Admin};
 pub(crate) use caller::{Caller, CallerRules};
 pub(crate) use check_bound::CheckBound;
 pub(crate) use limiter::LimiterGrpc;

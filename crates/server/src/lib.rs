@@ -7,7 +7,8 @@
 //! ```text
 //! LimiterService --Check--> ObservedLimiter -> ReplicaLimiter --Plan--> MemoryStore or RedisStore
 //!                                          `-in an outage of Redis-> local MemoryStore
-//! AdminService   ---------> Registry (policies, reloads), ReplicaLimiter (buckets, resets)
+//! AdminService   ---------> Registry (policies, reloads), ReplicaLimiter (buckets, resets),
+//!                           Activity (counts, hot buckets)
 //! Monitor        ---------> store, every second -> grpc.health.v1, /readyz, the breaker
 //! ```
 

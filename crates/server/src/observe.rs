@@ -15,11 +15,15 @@ use toolgate_limit::{Answer, Check, LimiterError, StoreError};
 
 use crate::{audit::Audit, outage::ReplicaLimiter};
 
+mod activity;
 mod log;
 mod metrics;
 
+pub(crate) use activity::{Activity, HotBucket};
 use log::DenialLog;
-pub(crate) use metrics::{CheckErrors, Counters, Metrics, Replica, StoreErrors, Unanswered};
+pub(crate) use metrics::{
+    CheckErrors, Counters, Course, Metrics, Replica, StoreErrors, Target, Unanswered,
+};
 
 /// Sees decisions go by.
 pub(crate) trait Observer: fmt::Debug + Send + Sync {
@@ -48,6 +52,7 @@ impl<'a> Decided<'a> {
 /// All that observes, on whichever worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
+    pub(crate) activity: Activity,
     pub(crate) audit: Option<Audit>,
     pub(crate) counters: Option<Counters>,
 }
@@ -56,6 +61,7 @@ impl Observation {
     /// The observers of one worker more.
     pub(crate) fn of_worker(&self) -> Observers {
         let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(DenialLog)];
+        observers.extend(self.activity.of_worker());
         if let Some(audit) = &self.audit {
             observers.push(Arc::new(audit.clone()));
         }

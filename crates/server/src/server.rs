@@ -23,11 +23,11 @@ use crate::{
     audit::Audit,
     call::CallBound,
     connection::{Connections, Terms},
-    grpc::{Admin, CallerRules, CheckBound, LimiterGrpc, Peer},
+    grpc::{ActivityReader, Admin, CallerRules, CheckBound, LimiterGrpc, Peer},
     health::Monitor,
     http,
     listen::Listener,
-    observe::{Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
+    observe::{Activity, Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
     stores::Stores,
     tls::{Reload, Tls, TlsError},
     worker::Workers,
@@ -109,6 +109,7 @@ impl Server {
             .map_err(ServerError::Watch)?;
         let mut metrics = config.metrics.then(|| Metrics::new(Arc::clone(&registry)));
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
+        let observation = observation(config, &registry, counters)?;
         Ok(Self {
             stores: Stores::open(config, metrics.as_mut())?,
             registry,
@@ -121,7 +122,7 @@ impl Server {
             tls: config.grpc_tls.as_ref().map(Reload::open).transpose()?,
             bounds: config.connections,
             callers: Arc::new(caller_rules(config)),
-            observation: observation(config, counters)?,
+            observation,
             _watch: watch,
         })
     }
@@ -175,9 +176,10 @@ impl Server {
         let checks = Arc::new(CheckBound::new(self.max_in_flight));
         let (observation, bound) = (self.observation.clone(), Arc::clone(&checks));
         let build = move || {
+            let activity = observation.activity.clone();
             let observers = observation.of_worker();
             let errors = observers.errors.clone();
-            let routes = services(&registry, &stores, &bound, observers)?;
+            let routes = services(&registry, &stores, &bound, activity, observers)?;
             Ok(Connections {
                 routes: routes.add_service(health_service.clone()).prepare(),
                 terms: terms.clone(),
@@ -227,13 +229,19 @@ async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
     })
 }
 
-fn observation(config: &Config, counters: Option<Counters>) -> Result<Observation, AuditError> {
+fn observation(
+    config: &Config,
+    registry: &Arc<Registry>,
+    counters: Option<Counters>,
+) -> Result<Observation, AuditError> {
     let clock = || Arc::new(SystemClock::new());
     let audit = config
         .audit
         .as_ref()
         .map(|audit| Audit::open(audit, clock()));
+    let policies = Arc::clone(registry) as _;
     Ok(Observation {
+        activity: Activity::new(policies, counters.clone(), clock()),
         audit: audit.transpose()?,
         counters,
     })
@@ -244,10 +252,12 @@ fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
     checks: &Arc<CheckBound>,
+    activity: Activity,
     observers: Observers,
 ) -> Result<Routes, ServerError> {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
-    let admin = Admin::new(limiter.clone(), Arc::clone(registry));
+    let activity = ActivityReader::new(activity, limiter.clone(), Arc::clone(checks));
+    let admin = Admin::new(limiter.clone(), Arc::clone(registry), activity);
     let errors = observers.errors.clone();
     let limiter = ObservedLimiter::new(limiter, observers);
     let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks), errors);

@@ -132,6 +132,15 @@ impl Client {
         Ok(reply.policy.unwrap_or_default())
     }
 
+    /// What one replica knows of itself.
+    pub(crate) async fn get_activity(
+        &self,
+        request: pb::GetActivityRequest,
+    ) -> Result<pb::GetActivityResponse, CallError> {
+        self.call("reading the activity", self.admin().get_activity(request))
+            .await
+    }
+
     fn limiter(&self) -> LimiterServiceClient<Channel> {
         LimiterServiceClient::new(self.channel.clone())
     }

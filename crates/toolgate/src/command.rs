@@ -8,6 +8,7 @@ mod policies;
 mod pseudonym;
 mod reset;
 mod serve;
+mod top;
 mod validate;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ enum Command {
     Validate(validate::Validate),
     Pseudonym(pseudonym::Pseudonym),
     Bench(bench::Bench),
+    Top(top::Top),
 }
 
 /// How a command ended that did what it was asked to.
@@ -72,6 +74,7 @@ pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
             Command::Validate(validate) => validate.run(),
             Command::Pseudonym(pseudonym) => pseudonym.run(),
             Command::Bench(bench) => bench.run().await,
+            Command::Top(top) => top.run().await,
         }
     });
     // The system looks up host names on a thread and without a deadline; dropping the runtime

@@ -5,6 +5,7 @@ mod client;
 mod command;
 mod output;
 mod select;
+mod top;
 
 use std::process::ExitCode;
 

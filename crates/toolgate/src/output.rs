@@ -5,14 +5,14 @@ pub(crate) mod manifests;
 pub(crate) mod policies;
 mod style;
 pub(crate) mod table;
-mod text;
+pub(crate) mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-pub(crate) use self::style::Palette;
+pub(crate) use self::style::{Palette, number};
 
 /// How to print.
 #[derive(Debug, Args)]

@@ -2,15 +2,27 @@
 
 use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-use toolgate_proto::pb::{ListPoliciesRequest, admin_service_client::AdminServiceClient};
+use toolgate_proto::pb::{
+    GetActivityRequest, ListPoliciesRequest, admin_service_client::AdminServiceClient,
+};
 use toolgate_tests::Limiter;
 
 use crate::stage::{Stage, TEN_A_DAY};
 
+/// Shows policies, and users by name: both, or neither.
 async fn administer(channel: Channel) -> Result<(), Status> {
     let mut admin = AdminServiceClient::new(channel);
-    let reply = admin.list_policies(ListPoliciesRequest::default()).await;
-    reply.map(drop)
+    let policies = admin.list_policies(ListPoliciesRequest::default()).await;
+    let activity = admin.get_activity(GetActivityRequest::default()).await;
+    match (policies, activity) {
+        (Ok(_), Ok(_)) => Ok(()),
+        (Err(refused), Err(also)) => {
+            assert_eq!(refused.code(), also.code());
+            assert_eq!(refused.message(), also.message());
+            Err(refused)
+        }
+        (policies, activity) => panic!("one of two: {policies:?} {activity:?}"),
+    }
 }
 
 async fn is_healthy(channel: Channel) -> bool {

@@ -57,9 +57,18 @@ async fn the_toolgate_command_shows_its_certificate() {
         said(&refused)
     );
 
+    let refused = gateway.toolgate(&["top", "--once"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+
     let ops = Caller::named("ops.svc").await;
     let shown = ops.toolgate(&["policies"]).await;
     assert!(said(&shown).contains("test/server"), "{}", said(&shown));
+    let activity = ops.toolgate(&["top", "--once"]).await;
+    assert!(
+        said(&activity).contains("1 replica: 1 serving"),
+        "{}",
+        said(&activity)
+    );
     let refused = ops
         .toolgate(&["check", "test/server", "--user", "alice"])
         .await;

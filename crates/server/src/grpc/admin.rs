@@ -1,5 +1,8 @@
 //! `toolgate.v1.AdminService`.
 
+mod activity;
+mod fingerprint;
+
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
@@ -8,15 +11,17 @@ use toolgate_policy::Registry;
 use toolgate_proto::{
     InvalidField, admin_operation, identity_of,
     pb::{
-        self, GetPolicyRequest, GetPolicyResponse, ListBucketsRequest, ListBucketsResponse,
-        ListPoliciesRequest, ListPoliciesResponse, ReloadStatus, ResetBucketsRequest,
-        ResetBucketsResponse, admin_service_server::AdminService,
+        self, GetActivityRequest, GetActivityResponse, GetPolicyRequest, GetPolicyResponse,
+        ListBucketsRequest, ListBucketsResponse, ListPoliciesRequest, ListPoliciesResponse,
+        ReloadStatus, ResetBucketsRequest, ResetBucketsResponse,
+        admin_service_server::AdminService,
     },
     server_of,
 };
 
 use super::status;
 use crate::outage::ReplicaLimiter;
+pub(crate) use activity::ActivityReader;
 
 /// Policies in one page when the caller does not say how many, and at most.
 const PAGE_SIZE: (usize, usize) = (100, 1_000);
@@ -26,11 +31,20 @@ const PAGE_SIZE: (usize, usize) = (100, 1_000);
 pub(crate) struct Admin {
     limiter: ReplicaLimiter,
     registry: Arc<Registry>,
+    activity: ActivityReader,
 }
 
 impl Admin {
-    pub(crate) fn new(limiter: ReplicaLimiter, registry: Arc<Registry>) -> Self {
-        Self { limiter, registry }
+    pub(crate) const fn new(
+        limiter: ReplicaLimiter,
+        registry: Arc<Registry>,
+        activity: ActivityReader,
+    ) -> Self {
+        Self {
+            limiter,
+            registry,
+            activity,
+        }
     }
 
     fn policy(&self, server: &str) -> Result<Arc<Policy>, Status> {
@@ -74,7 +88,7 @@ impl AdminService for Admin {
         request: Request<ListPoliciesRequest>,
     ) -> Result<Response<ListPoliciesResponse>, Status> {
         let request = request.into_inner();
-        let size = page_size(request.page_size).map_err(status::invalid)?;
+        let size = at_most(request.page_size, PAGE_SIZE, "page_size").map_err(status::invalid)?;
         let snapshot = self.registry.snapshot();
         // A token is the last server of the page before, so pages hold together when policies
         // come and go in between.
@@ -140,6 +154,14 @@ impl AdminService for Admin {
             reset_count: u32::try_from(reset).unwrap_or(u32::MAX),
         }))
     }
+
+    async fn get_activity(
+        &self,
+        request: Request<GetActivityRequest>,
+    ) -> Result<Response<GetActivityResponse>, Status> {
+        let read = self.activity.read(request.get_ref(), self.reload_status());
+        Ok(Response::new(read.await.map_err(status::invalid)?))
+    }
 }
 
 fn user(identity: Option<pb::Identity>) -> Result<Option<Identity>, Status> {
@@ -149,13 +171,17 @@ fn user(identity: Option<pb::Identity>) -> Result<Option<Identity>, Status> {
         .map_err(status::invalid)
 }
 
-fn page_size(asked: i32) -> Result<usize, InvalidField> {
-    let (default, most) = PAGE_SIZE;
+/// How many the caller asks for in `field`.
+fn at_most(
+    asked: i32,
+    (default, most): (usize, usize),
+    field: &str,
+) -> Result<usize, InvalidField> {
     match usize::try_from(asked) {
         Ok(0) => Ok(default),
         Ok(asked) => Ok(asked.min(most)),
         Err(_) => Err(InvalidField {
-            field: "page_size".to_owned(),
+            field: field.to_owned(),
             reason: "must not be negative".to_owned(),
         }),
     }

@@ -65,6 +65,7 @@ mod tests {
         let six = bound.admit(6);
         assert!(six.is_some());
         assert!(bound.admit(5).is_none());
+        assert_eq!(bound.in_flight(), 6);
         let four = bound.admit(4);
         assert!(four.is_some());
         assert!(bound.admit(1).is_none());

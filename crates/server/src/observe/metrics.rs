@@ -29,12 +29,13 @@ mod store_errors;
 mod tally;
 
 pub(crate) use check_errors::{CheckErrors, Unanswered};
+pub(crate) use counts::{Course, Target};
 pub(crate) use replica::Replica;
 pub(crate) use store_errors::StoreErrors;
 pub(crate) use tally::Tally;
 
 use check_errors::FAILURES;
-use counts::Counts;
+use counts::{Counted, Counts};
 
 /// Upper bounds in seconds: 25 us is a check in memory, 40 ms the default timeout of Redis.
 const CHECK_SECONDS: [f64; 14] = [
@@ -115,12 +116,22 @@ impl Counters {
         sum
     }
 
+    /// All checks that were decided, by the limit that refused.
+    pub(crate) fn by_limit(&self) -> Vec<Counted> {
+        self.counts().by_limit()
+    }
+
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for tally in &*self.workers() {
             sum.add(tally.counts());
         }
         sum
+    }
+
+    /// All checks that got an error.
+    pub(crate) fn errors(&self) -> u64 {
+        FAILURES.map(|(code, _)| self.failed(code)).iter().sum()
     }
 
     fn failed(&self, code: Code) -> u64 {

@@ -138,6 +138,14 @@ impl Breaker {
         self.tripped.notified().await;
     }
 
+    /// Since when and why it is open; none while it is closed.
+    pub(crate) fn outage_now(&self) -> Option<(Timestamp, StoreError)> {
+        let outage = self.outage();
+        outage
+            .as_ref()
+            .map(|outage| (outage.since, outage.error.clone()))
+    }
+
     /// What those hear whom nobody decides for. Closed just now, it still answers for those who
     /// found it open.
     pub(crate) fn error(&self) -> StoreError {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toolgate_limit::{
     Answer, BucketStore, Check, Identity, LimiterError, Operation, Plan, Policies, Policy,
-    ServerId, StoreError, StoreLimiter,
+    ServerId, Snapshot, StoreError, StoreLimiter, Timestamp,
 };
 
 use super::{Breaker, LocalBuckets};
@@ -57,6 +57,11 @@ impl ReplicaLimiter {
         self.shared.policy(server)
     }
 
+    /// The policies in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot()
+    }
+
     /// The buckets in the store, as [`StoreLimiter::buckets`] chooses them. Never local ones, which
     /// the answer could not tell from them.
     pub(crate) async fn buckets(
@@ -81,6 +86,22 @@ impl ReplicaLimiter {
             self.alone.reset(policy, user, operation).await?;
         }
         Ok(count)
+    }
+
+    /// As [`StoreLimiter::look`], in the store alone. A failure is told to its caller, and nobody else.
+    pub(crate) async fn look_in_store(&self, check: &Check) -> Result<Answer, StoreError> {
+        self.store_decides()?;
+        self.shared.look(check).await
+    }
+
+    /// Since when and why the store does not decide; none while it does.
+    pub(crate) fn outage(&self) -> Option<(Timestamp, StoreError)> {
+        self.breaker.outage_now()
+    }
+
+    /// Whether the replica decides alone while the store does not.
+    pub(crate) const fn decides_alone(&self) -> bool {
+        self.local.is_some()
     }
 
     fn store_decides(&self) -> Result<(), StoreError> {

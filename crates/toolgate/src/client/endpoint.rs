@@ -1,8 +1,8 @@
 //! Where a limiter listens.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
-use tokio::time::timeout;
+use tokio::{net::lookup_host, time::timeout};
 use tonic::{
     Status,
     transport::{self, Channel, ClientTlsConfig, Uri},
@@ -15,8 +15,13 @@ use super::error::{CallError, Cause};
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     text: String,
-    endpoint: transport::Endpoint,
+    transport: transport::Endpoint,
+    /// The name that has led to this address, which is that in the limiter's certificate.
+    host: Option<String>,
 }
+
+/// The most replicas behind one name.
+const MAX_REPLICAS: usize = 100;
 
 /// Why a text is no [`Endpoint`].
 #[derive(Debug, thiserror::Error)]
@@ -25,25 +30,69 @@ pub(crate) struct EndpointError;
 
 impl Endpoint {
     pub(super) fn is_https(&self) -> bool {
-        self.endpoint.uri().scheme_str() == Some("https")
+        self.transport.uri().scheme_str() == Some("https")
+    }
+
+    /// The name in the limiter's certificate, if it is not the host of the endpoint.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
     }
 
     /// The same over TLS.
     pub(super) fn over(&self, tls: ClientTlsConfig) -> anyhow::Result<Self> {
         Ok(Self {
-            text: self.text.clone(),
-            endpoint: self.endpoint.clone().tls_config(tls)?,
+            transport: self.transport.clone().tls_config(tls)?,
+            ..self.clone()
         })
+    }
+
+    /// The replicas behind the name: an endpoint for each address that it leads to, if they are
+    /// several, or else the endpoint itself.
+    ///
+    /// A host has one address of each family; those of the family that the system prefers are taken.
+    pub(crate) async fn replicas(&self, within: GoDuration) -> Vec<Self> {
+        let uri = self.transport.uri();
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
+            return vec![self.clone()];
+        };
+        let found = timeout(within.0, lookup_host((host.trim_matches(['[', ']']), port))).await;
+        // What cannot be looked up now is told by the call that fails.
+        let found: Vec<_> = found.into_iter().flatten().flatten().collect();
+        self.at(&found)
+    }
+
+    fn at(&self, found: &[SocketAddr]) -> Vec<Self> {
+        let is_preferred = |address: &&SocketAddr| {
+            Some(address.is_ipv4()) == found.first().map(SocketAddr::is_ipv4)
+        };
+        let mut addresses: Vec<_> = found.iter().filter(is_preferred).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.len() < 2 {
+            return vec![self.clone()];
+        }
+        let each = addresses.into_iter().take(MAX_REPLICAS).map(|address| {
+            let uri = self.transport.uri();
+            let scheme = uri.scheme_str().unwrap_or("http");
+            let text = format!("{scheme}://{address}");
+            let endpoint = transport::Endpoint::from_shared(text.clone()).ok()?;
+            Some(Self {
+                text,
+                transport: endpoint.origin(uri.clone()),
+                host: uri.host().map(str::to_owned),
+            })
+        });
+        each.flatten().collect()
     }
 
     /// Connects when first used. Must run on a tokio runtime.
     pub(super) fn channel(&self) -> Channel {
-        self.endpoint.connect_lazy()
+        self.transport.connect_lazy()
     }
 
     /// Connects now.
     pub(crate) async fn connect(&self, within: GoDuration) -> Result<Channel, CallError> {
-        let connecting = timeout(within.0, self.endpoint.connect()).await;
+        let connecting = timeout(within.0, self.transport.connect()).await;
         let cause = match connecting {
             Ok(Ok(channel)) => return Ok(channel),
             Ok(Err(error)) => Status::from_error(error.into()).into(),
@@ -66,8 +115,9 @@ impl FromStr for Endpoint {
         }
         Ok(Self {
             text: text.to_owned(),
-            endpoint: transport::Endpoint::from_shared(text.to_owned())
+            transport: transport::Endpoint::from_shared(text.to_owned())
                 .map_err(|_| EndpointError)?,
+            host: None,
         })
     }
 }
@@ -95,6 +145,35 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_several_addresses_is_several_replicas() {
+        let texts = |endpoint: &str, found: &[&str]| -> Vec<String> {
+            let endpoint: Endpoint = endpoint.parse().expect("an endpoint");
+            let found: Vec<_> = found
+                .iter()
+                .map(|it| it.parse().expect("an address"))
+                .collect();
+            endpoint
+                .at(&found)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        let name = "https://limiter.toolgate.svc:7070";
+        let (one, other) = ("10.0.0.1:7070", "10.0.0.2:7070");
+        assert_eq!(texts(name, &[]), [name]);
+        assert_eq!(texts(name, &[one, one]), [name]);
+        assert_eq!(texts(name, &[one, "[fd00::1]:7070"]), [name], "one host");
+        assert_eq!(
+            texts(name, &[other, one, "[fd00::1]:7070"]),
+            ["https://10.0.0.1:7070", "https://10.0.0.2:7070"]
+        );
+        assert_eq!(
+            texts(name, &["[fd00::1]:7070", "[fd00::2]:7070", one]),
+            ["https://[fd00::1]:7070", "https://[fd00::2]:7070"]
+        );
+    }
 
     #[test]
     fn an_endpoint_is_a_host_with_a_port_or_the_path_of_a_socket() {

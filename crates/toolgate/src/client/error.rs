@@ -17,6 +17,16 @@ pub(crate) struct CallError {
 }
 
 impl CallError {
+    /// As a call fails that nobody has answered.
+    #[cfg(test)]
+    pub(crate) fn no_answer(endpoint: &str) -> Self {
+        Self {
+            call: "reading the activity",
+            endpoint: endpoint.to_owned(),
+            cause: Cause::NoAnswer(GoDuration(std::time::Duration::from_secs(1))),
+        }
+    }
+
     /// Whether a limiter has answered, if only with an error.
     pub(crate) const fn is_answer(&self) -> bool {
         matches!(self.cause, Cause::Status(_))

@@ -45,15 +45,15 @@ impl TlsArgs {
     pub(crate) fn of(&self, endpoint: &Endpoint) -> anyhow::Result<Endpoint> {
         match (endpoint.is_https(), &self.ca) {
             (false, None) => Ok(endpoint.clone()),
-            (true, Some(ca)) => endpoint.over(self.config(ca)?),
+            (true, Some(ca)) => endpoint.over(self.config(ca, endpoint)?),
             (true, None) => bail!("{endpoint} needs --tls-ca or TOOLGATE_TLS_CA"),
             (false, Some(_)) => bail!("TLS files are set, but {endpoint} is not https"),
         }
     }
 
-    fn config(&self, ca: &Path) -> anyhow::Result<ClientTlsConfig> {
+    fn config(&self, ca: &Path, endpoint: &Endpoint) -> anyhow::Result<ClientTlsConfig> {
         let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
-        if let Some(name) = &self.server_name {
+        if let Some(name) = self.server_name.as_deref().or(endpoint.host()) {
             config = config.domain_name(name);
         }
         if let (Some(certificate), Some(key)) = (&self.certificate, &self.key) {

@@ -7,6 +7,8 @@
 
 mod message;
 
+pub(crate) use message::{BucketStatus, Limit};
+
 use serde_json::{Result, to_string};
 use toolgate_proto::pb;
 

@@ -16,8 +16,18 @@ impl Palette {
         Self { colour }
     }
 
+    /// Without colours.
+    #[cfg(test)]
+    pub(crate) const fn plain() -> Self {
+        Self::new(false)
+    }
+
+    pub(crate) const fn is_coloured(self) -> bool {
+        self.colour
+    }
+
     /// A table of that header: a line below it, and no other.
-    pub(super) fn table<T: Into<String>>(self, header: impl IntoIterator<Item = T>) -> Table {
+    pub(crate) fn table<T: Into<String>>(self, header: impl IntoIterator<Item = T>) -> Table {
         let mut table = Table::new();
         table
             .load_preset(presets::NOTHING)
@@ -44,7 +54,7 @@ impl Palette {
     }
 
     /// The table as text without trailing blanks.
-    pub(super) fn render(self, mut table: Table) -> String {
+    pub(crate) fn render(self, mut table: Table) -> String {
         if self.colour {
             table.enforce_styling();
         } else {
@@ -73,6 +83,6 @@ impl Palette {
 }
 
 /// A number, which stands at the right of its column.
-pub(super) fn number(number: impl fmt::Display) -> Cell {
+pub(crate) fn number(number: impl fmt::Display) -> Cell {
     Cell::new(number).set_alignment(CellAlignment::Right)
 }

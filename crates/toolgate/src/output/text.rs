@@ -6,10 +6,10 @@ use toolgate_limit::GoDuration;
 use toolgate_proto::pb;
 
 /// Where there is nothing to show.
-pub(super) const NONE: &str = "-";
+pub(crate) const NONE: &str = "-";
 
-/// `global`, `tool x global`, `per user`, `tool x per user`.
-pub(super) fn limit(limit: Option<&pb::Limit>) -> String {
+/// `global`, `tool x global`, `per user`, `tool x per user`; without a name `tools per user`.
+pub(crate) fn limit(limit: Option<&pb::Limit>) -> String {
     let Some(limit) = limit else {
         return NONE.to_owned();
     };
@@ -20,7 +20,16 @@ pub(super) fn limit(limit: Option<&pb::Limit>) -> String {
     };
     match operation(limit) {
         None => scope.to_owned(),
+        Some((kind, "")) => format!("{kind}s {scope}"),
         Some((kind, name)) => format!("{kind} {} {scope}", printable(name)),
+    }
+}
+
+/// `server`, `tool x`.
+pub(crate) fn target(limit: &pb::Limit) -> String {
+    match operation(limit) {
+        None => "server".to_owned(),
+        Some((kind, name)) => format!("{kind} {}", printable(name)),
     }
 }
 
@@ -78,13 +87,21 @@ pub(super) fn count(number: usize, of: &str) -> String {
 }
 
 /// On one line, and without characters that a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
-    escape(text, char::is_control)
+pub(crate) fn printable(text: &str) -> String {
+    escape(text, is_hidden)
 }
 
 /// The same over several lines.
 pub(super) fn printable_lines(text: &str) -> String {
-    escape(text, |c| c.is_control() && c != '\n')
+    escape(text, |c| is_hidden(c) && c != '\n')
+}
+
+/// Controls, and characters that show nothing or turn around what follows: joiners, marks and
+/// overrides of direction (Unicode's `Bidi_Control`), and the byte order mark.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn escape(text: &str, hidden: impl Fn(char) -> bool) -> String {
@@ -143,5 +160,6 @@ mod tests {
     fn names_cannot_drive_the_terminal() {
         assert_eq!(printable("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
         assert_eq!(printable_lines("a\x1b\nb ü 🦀"), "a\\u{1b}\nb ü 🦀");
+        assert_eq!(printable("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
     }
 }

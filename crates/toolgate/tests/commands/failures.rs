@@ -12,12 +12,13 @@ use crate::{
     toolgate::{self, Ran, run},
 };
 
-const COMMANDS: [&str; 5] = [
+const COMMANDS: [&str; 6] = [
     "check default/research",
     "peek default/research",
     "buckets default/research",
     "reset default/research",
     "policies",
+    "top --once --interval 100ms",
 ];
 
 fn refusing(status: Status) -> Ran {

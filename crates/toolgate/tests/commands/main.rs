@@ -9,4 +9,5 @@ mod failures;
 mod policies;
 mod scripted;
 mod toolgate;
+mod top;
 mod usage;

@@ -29,6 +29,7 @@ pub(crate) struct Script {
     pub(crate) resets: VecDeque<Answer<pb::ResetBucketsResponse>>,
     pub(crate) pages: VecDeque<Answer<pb::ListPoliciesResponse>>,
     pub(crate) policies: VecDeque<Answer<pb::GetPolicyResponse>>,
+    pub(crate) activities: VecDeque<Answer<pb::GetActivityResponse>>,
 }
 
 /// The requests of each call, in order.
@@ -40,6 +41,7 @@ pub(crate) struct Asked {
     pub(crate) resets: Vec<pb::ResetBucketsRequest>,
     pub(crate) pages: Vec<pb::ListPoliciesRequest>,
     pub(crate) policies: Vec<pb::GetPolicyRequest>,
+    pub(crate) activities: Vec<pb::GetActivityRequest>,
 }
 
 /// A running limiter, which stops when dropped.
@@ -167,6 +169,16 @@ impl AdminService for Shared {
         self.with(|script, asked| {
             asked.buckets.push(request.into_inner());
             next(&mut script.buckets).map(Response::new)
+        })
+    }
+
+    async fn get_activity(
+        &self,
+        request: Request<pb::GetActivityRequest>,
+    ) -> Answer<Response<pb::GetActivityResponse>> {
+        self.with(|script, asked| {
+            asked.activities.push(request.into_inner());
+            next(&mut script.activities).map(Response::new)
         })
     }
 

@@ -30,6 +30,9 @@ fn a_wrong_command_line_exits_with_2() {
         "buckets default/research --user alice --anonymous",
         "reset default/research --anonymous --issuer https://id.example",
         "reset",
+        "top --output json",
+        "top --interval 99ms",
+        "top --endpoint localhost:7070",
     ] {
         let ran = ran(line);
         assert_eq!(ran.code, Some(2), "{line}: {ran:?}");

@@ -4,12 +4,16 @@
 //! what no policy names is `other`. Who has left the policies is dropped with the next snapshot, so
 //! there are never more series than the policies have names; the counts of those that stay go on.
 
+mod by_limit;
+
 use std::{collections::HashMap, sync::Arc};
 
 use foldhash::fast::RandomState;
 use toolgate_limit::{
     Answer, Check, Decision, Operation, OperationKind, Policy, Scope, ServerId, Snapshot,
 };
+
+pub(crate) use by_limit::{Counted, Course, Target};
 
 /// The label of what no policy names.
 const OTHER: &str = "other";

@@ -34,7 +34,7 @@ pub(super) struct ListBucketsResponse<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct BucketStatus<'a> {
+pub(crate) struct BucketStatus<'a> {
     limit: Option<Limit<'a>>,
     capacity: u32,
     refill_period: Option<Text<prost_types::Duration>>,
@@ -44,7 +44,7 @@ pub(super) struct BucketStatus<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Limit<'a> {
+pub(crate) struct Limit<'a> {
     scope: Enum,
     #[serde(flatten)]
     operation: Option<Operation<'a>>,
