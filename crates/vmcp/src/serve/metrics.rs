@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use toolgate_telemetry::{TracedHistogram, observe};
 
 use super::outcome::Outcome;
 use crate::auth::Unauthorized;
@@ -71,7 +70,7 @@ struct Turned {
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
     requests: Family<Answered, Counter>,
-    duration: Family<Method, TracedHistogram, fn() -> TracedHistogram>,
+    duration: Family<Method, Histogram, fn() -> Histogram>,
     unauthorized: Family<Turned, Counter>,
 }
 
@@ -80,9 +79,7 @@ impl Metrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
-            duration: Family::new_with_constructor(|| {
-                TracedHistogram::new(REQUEST_SECONDS.into_iter())
-            }),
+            duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             unauthorized: Family::default(),
         };
         registry.register(
@@ -110,7 +107,8 @@ impl Metrics {
             outcome: outcome.as_str(),
         };
         self.requests.get_or_create(&answered).inc();
-        observe(&self.duration.get_or_create(&method), took);
+        let duration = self.duration.get_or_create(&method);
+        duration.observe(took.as_secs_f64());
     }
 
     pub(super) fn turned_away(&self, error: &Unauthorized) {
