@@ -52,7 +52,9 @@ impl Stage {
         let redis = redis.expect("Redis");
         let policies = PolicyFile::of_spec(spec).expect("a policy");
         let store = redis.url();
-        let arguments = ["--store", &store, "--remember-denials", "1h"];
+        // A busy machine is no outage of Redis.
+        let patience = ["--store-timeout", "20s", "--remember-denials", "1h"];
+        let arguments = [&["--store", &store], &patience[..]].concat();
         let limiter = Limiter::start_with(&policies.path(), arguments, |command| {
             export(command, &collector);
         })
