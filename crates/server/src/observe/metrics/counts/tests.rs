@@ -209,3 +209,48 @@ fn what_workers_have_counted_is_added_up() {
         ]
     );
 }
+
+#[test]
+fn by_limit_they_are_the_same_with_the_limit_that_refused() {
+    let resource = operation(OperationKind::Resource, "file:///a");
+    let mut counts = Counts::default();
+    counts.renew(snapshot(1, &[("a/b", &[tool("search"), resource.clone()])]));
+    let search = || Some(tool("search"));
+    for (operation, answer) in [
+        (search(), allowed()),
+        (None, allowed()),
+        (search(), denied("a/b", search(), Scope::Global)),
+        (search(), denied("a/b", None, Scope::PerUser)),
+        (search(), denied("a/b", None, Scope::PerUser).shadowed()),
+        (
+            Some(resource.clone()),
+            denied("a/b", Some(resource), Scope::Global),
+        ),
+        // Of a limit that the policy no longer has.
+        (search(), denied("a/b", Some(tool("gone")), Scope::Global)),
+    ] {
+        counts.count(&check("a/b", operation), &answer);
+    }
+    counts.count(&check("no/policy", None), &Answer::unlimited());
+    let shown = |counted: by_limit::Counted| {
+        let server = counted.server.map_or("-".to_owned(), |id| id.to_string());
+        let limit = counted.limit.map(|limit| (limit.scope, limit.target));
+        format!("{server} {:?} {limit:?} {}", counted.course, counted.count)
+    };
+    let mut shown: Vec<_> = counts.by_limit().into_iter().map(shown).collect();
+    shown.sort_unstable();
+    let search = "Operation(Operation { kind: Tool, name: \"search\" })";
+    assert_eq!(
+        shown,
+        [
+            "- Unlimited None 1".to_owned(),
+            "a/b Allowed None 1".to_owned(),
+            "a/b Allowed None 1".to_owned(),
+            "a/b Denied None 1".to_owned(),
+            format!("a/b Denied Some((Global, {search})) 1"),
+            "a/b Denied Some((Global, Resources)) 1".to_owned(),
+            "a/b Denied Some((PerUser, Server)) 1".to_owned(),
+            "a/b ShadowDenied Some((PerUser, Server)) 1".to_owned(),
+        ]
+    );
+}
