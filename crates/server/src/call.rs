@@ -22,10 +22,11 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 use tonic::{Code, Status, body::Body, service::Routes};
 use toolgate_proto::pb::limiter_service_server::SERVICE_NAME as LIMITER;
+use toolgate_telemetry::RequestId;
 use tower_service::Service as _;
 
 use crate::{
-    grpc::{InFlight, Peer, too_many_calls, unanswered},
+    grpc::{InFlight, Peer, of_request, too_many_calls, unanswered},
     observe::CheckErrors,
 };
 
@@ -95,11 +96,13 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             if is_check {
                 self.errors.count(Code::ResourceExhausted);
             }
-            let refused = refusal(&too_many_calls(self.bound.max));
+            let id = RequestId::of(request.headers());
+            let refused = refusal(&of_request(&too_many_calls(self.bound.max), &id));
             return Either::Left(ready(Ok(refused.map(Answering::without_call))));
         };
         let in_flight = (self.peer.begin_call(), admitted);
         let patience = patience(request.headers());
+        let id = RequestId::given(request.headers());
         request.extensions_mut().insert(Arc::clone(&self.peer));
         let answer = self.routes.clone().call(request);
         let owed = is_check.then(|| self.errors.unanswered(1));
@@ -109,12 +112,20 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     Ok(Ok(answer)) => answer,
                     Err(_) => refusal(&unanswered()),
                 };
-                if let Some(owed) = owed {
-                    match Status::from_header_map(answer.headers()).map(|status| status.code()) {
-                        None | Some(Code::Ok) => owed.answered(),
-                        Some(code) => owed.failed(code),
-                    }
+                // None of an answer that has begun: what ends it stands in its trailers.
+                let failure = Status::from_header_map(answer.headers());
+                let failure = failure.filter(|status| status.code() != Code::Ok);
+                match (owed, &failure) {
+                    (Some(owed), None) => owed.answered(),
+                    (Some(owed), Some(status)) => owed.failed(status.code()),
+                    (None, _) => {}
                 }
+                let answer = match failure {
+                    None => answer,
+                    Some(status) => {
+                        refusal(&of_request(&status, &id.unwrap_or_else(RequestId::make)))
+                    }
+                };
                 Ok(answer.map(|body| Answering {
                     body,
                     _in_flight: Some(in_flight),

@@ -17,6 +17,7 @@ use toolgate_proto::{
     pb::{admin_service_server::AdminServiceServer, limiter_service_server::LimiterServiceServer},
 };
 use toolgate_redis::InvalidUrl;
+use toolgate_telemetry::MetricsExport;
 
 use crate::{
     AuditError, Config, ConnectionBounds, Listen, StoreState,
@@ -47,6 +48,7 @@ pub struct Server {
     registry: Arc<Registry>,
     stores: Stores,
     metrics: Option<Metrics>,
+    export: Option<MetricsExport>,
     workers: NonZeroUsize,
     max_in_flight: usize,
     grpc: (Listener, Listen),
@@ -114,6 +116,7 @@ impl Server {
             stores: Stores::open(config, metrics.as_mut())?,
             registry,
             metrics,
+            export: None,
             workers: config.workers,
             max_in_flight: config.max_in_flight.get(),
             grpc: bind(&config.grpc_listen).await?,
@@ -145,6 +148,12 @@ impl Server {
     /// The policies in force.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Sends what `/metrics` shows to a collector too, as long as it serves. Without metrics there is
+    /// nothing to send.
+    pub fn export_metrics(&mut self, export: MetricsExport) {
+        self.export = Some(export);
     }
 
     /// Serves until `stop` is done. Then, in this order: health turns to not serving, no more
@@ -196,6 +205,9 @@ impl Server {
             connections: workers.connections(),
         };
         let exposed = self.metrics.map(|metrics| metrics.expose(replica));
+        if let (Some(export), Some(exposed)) = (self.export, &exposed) {
+            export.start(exposed.clone());
+        }
         let http = tokio::spawn(serve_http(self.http.0, http::router(readiness, exposed)));
         let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {

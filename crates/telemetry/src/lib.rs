@@ -1,9 +1,10 @@
-//! The Prometheus endpoint that all binaries of Toolgate share.
+//! What the processes of Toolgate tell of themselves: logs, metrics and traces.
 //!
 //! # The problem
 //!
 //! Metrics are counted where things happen, in crates that do not know each other, and scraped in
-//! one place, in a format whose details are easy to get wrong.
+//! one place, in a format whose details are easy to get wrong. The same numbers, and spans, go to a
+//! collector, which may be away, slow or silent, and must never hold up a call.
 //!
 //! # The words
 //!
@@ -13,6 +14,10 @@
 //! - A [`Distribution`] is the part of one thread in a histogram that is observed too often to be
 //!   shared.
 //! - The **exposition** is the text of all of them, in `OpenMetrics` 1.0.
+//! - [`Telemetry`] is the set-up of one process: `main` keeps it until the end. It has a thread of
+//!   its own to export from.
+//! - [`MetricsExport`] sends what `/metrics` shows. Spans are made by the global tracer provider of
+//!   OpenTelemetry, or by [`tracer`].
 //!
 //! Labels are bounded: never a subject, a resource URI or a name that a caller can choose.
 //!
@@ -40,6 +45,7 @@ mod otlp;
 mod outage;
 mod prometheus;
 mod push;
+mod request_id;
 mod resource;
 mod sampler;
 mod series;
@@ -55,6 +61,7 @@ pub use otlp::{OtlpSettings, Protocol, transport::TransportError};
 pub use prometheus::{CONTENT_TYPE, Metrics, exposition, registry, router};
 pub use prometheus_client::registry::Registry;
 pub use push::MetricsExport;
+pub use request_id::{REQUEST_ID, RequestId};
 pub use series::{Labels, counter, counters, gauge, gauges};
 pub use telemetry::{Program, StartError, Telemetry, tracer};
 pub use tracing_subscriber::EnvFilter;

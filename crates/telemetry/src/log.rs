@@ -5,6 +5,10 @@ use std::io::{IsTerminal as _, stderr};
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+mod traced;
+
+use traced::Traced;
+
 /// What to log, and how.
 #[derive(Debug)]
 pub struct Log {
@@ -34,7 +38,10 @@ impl Log {
         let lines = fmt::layer().with_writer(stderr).with_ansi(is_terminal);
         match format {
             LogFormat::Text => lines.with_filter(self.filter).boxed(),
-            LogFormat::Json => lines.json().with_filter(self.filter).boxed(),
+            LogFormat::Json => {
+                let lines = lines.json().map_event_format(Traced);
+                lines.with_filter(self.filter).boxed()
+            }
         }
     }
 }

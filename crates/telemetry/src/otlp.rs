@@ -19,7 +19,8 @@ pub(crate) mod transport;
 pub struct OtlpSettings {
     /// The collector: `http://host:port` or `https://host:port`.
     pub endpoint: Option<String>,
-    /// How it is spoken to. Default: OTLP over HTTP, as the specification has it.
+    /// How it is spoken to. Default: over gRPC if the port is 4317, which is registered for that,
+    /// else over HTTP, as the specification has it.
     pub protocol: Option<Protocol>,
 }
 
@@ -66,9 +67,9 @@ impl Destination {
             },
         };
         let protocol = protocol(signal, own, variables)?;
-        let endpoint = match endpoint(signal, own, protocol, variables)? {
+        let (protocol, endpoint) = match endpoint(signal, own, protocol, variables)? {
             Some(endpoint) => endpoint,
-            None if is_asked_for => default_endpoint(signal, protocol),
+            None if is_asked_for => default_endpoint(signal, protocol.unwrap_or_default()),
             None => return Ok(None),
         };
         Ok(Some(Self {
@@ -89,17 +90,17 @@ fn protocol(
     signal: Signal,
     own: &OtlpSettings,
     variables: Variables<'_>,
-) -> Result<Protocol, InvalidSetting> {
+) -> Result<Option<Protocol>, InvalidSetting> {
     let of_signal = variables.get(&format!("OTEL_EXPORTER_OTLP_{}_PROTOCOL", signal.upper()))?;
     let given = match (of_signal, own.protocol) {
         (Some(given), _) => Some(given),
-        (None, Some(own)) => return Ok(own),
+        (None, Some(own)) => return Ok(Some(own)),
         (None, None) => variables.get("OTEL_EXPORTER_OTLP_PROTOCOL")?,
     };
     match given.as_ref().map(|given| (given, given.value.as_str())) {
-        None => Ok(Protocol::default()),
-        Some((_, "grpc")) => Ok(Protocol::Grpc),
-        Some((_, "http/protobuf")) => Ok(Protocol::HttpProtobuf),
+        None => Ok(None),
+        Some((_, "grpc")) => Ok(Some(Protocol::Grpc)),
+        Some((_, "http/protobuf")) => Ok(Some(Protocol::HttpProtobuf)),
         Some((given, _)) => Err(given.invalid("it must be grpc or http/protobuf")),
     }
 }
@@ -107,12 +108,12 @@ fn protocol(
 fn endpoint(
     signal: Signal,
     own: &OtlpSettings,
-    protocol: Protocol,
+    protocol: Option<Protocol>,
     variables: Variables<'_>,
-) -> Result<Option<Uri>, InvalidSetting> {
+) -> Result<Option<(Protocol, Uri)>, InvalidSetting> {
     let of_signal = variables.get(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.upper()))?;
     if let Some(endpoint) = of_signal {
-        return url(&endpoint, &endpoint.value, protocol).map(Some);
+        return url(&endpoint, protocol, None).map(Some);
     }
     let own = own.endpoint.as_ref().map(|endpoint| Setting {
         name: "otlp.endpoint".to_owned(),
@@ -122,21 +123,16 @@ fn endpoint(
         Some(own) => Some(own),
         None => variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")?,
     };
-    let Some(endpoint) = of_all else {
-        return Ok(None);
-    };
-    let address = match protocol {
-        Protocol::Grpc => endpoint.value.clone(),
-        Protocol::HttpProtobuf => {
-            let base = endpoint.value.trim_end_matches('/');
-            format!("{base}/v1/{}", signal.lower())
-        }
-    };
-    url(&endpoint, &address, protocol).map(Some)
+    let url = |endpoint: Setting| url(&endpoint, protocol, Some(signal));
+    of_all.map(url).transpose()
 }
 
-/// `address` as it follows from `setting`.
-fn url(setting: &Setting, address: &str, protocol: Protocol) -> Result<Uri, InvalidSetting> {
+/// How to speak to `setting`, and its URL; over HTTP it gets the path of `signal`, if there is one.
+fn url(
+    setting: &Setting,
+    protocol: Option<Protocol>,
+    signal: Option<Signal>,
+) -> Result<(Protocol, Uri), InvalidSetting> {
     let invalid = |reason| {
         // It could hold a password.
         if setting.value.contains('@') {
@@ -146,7 +142,7 @@ fn url(setting: &Setting, address: &str, protocol: Protocol) -> Result<Uri, Inva
         }
     };
     let form = "it must be http://host:port or https://host:port";
-    let url = Url::parse(address).map_err(|_| invalid(form))?;
+    let mut url = Url::parse(&setting.value).map_err(|_| invalid(form))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(invalid(form));
     }
@@ -154,22 +150,34 @@ fn url(setting: &Setting, address: &str, protocol: Protocol) -> Result<Uri, Inva
         let reason = "it must hold no user name or password; use OTEL_EXPORTER_OTLP_HEADERS";
         return Err(invalid(reason));
     }
-    if protocol == Protocol::Grpc && url.path() != "/" {
-        return Err(invalid("over gRPC it must have no path"));
+    let protocol = protocol.unwrap_or_else(|| match url.port() {
+        Some(GRPC_PORT) => Protocol::Grpc,
+        _ => Protocol::HttpProtobuf,
+    });
+    match (protocol, signal) {
+        (Protocol::Grpc, _) if url.path() != "/" => {
+            return Err(invalid("over gRPC it must have no path"));
+        }
+        (Protocol::HttpProtobuf, Some(signal)) => {
+            let base = url.path().trim_end_matches('/');
+            url.set_path(&format!("{base}/v1/{}", signal.lower()));
+        }
+        _ => {}
     }
-    url.as_str().parse().map_err(|_| invalid(form))
+    let uri = url.as_str().parse().map_err(|_| invalid(form))?;
+    Ok((protocol, uri))
 }
 
-fn default_endpoint(signal: Signal, protocol: Protocol) -> Uri {
-    match (protocol, signal) {
-        (Protocol::Grpc, _) => Uri::from_static("http://localhost:4317"),
-        (Protocol::HttpProtobuf, Signal::Traces) => {
-            Uri::from_static("http://localhost:4318/v1/traces")
-        }
-        (Protocol::HttpProtobuf, Signal::Metrics) => {
-            Uri::from_static("http://localhost:4318/v1/metrics")
-        }
-    }
+/// Registered for OTLP over gRPC.
+const GRPC_PORT: u16 = 4317;
+
+fn default_endpoint(signal: Signal, protocol: Protocol) -> (Protocol, Uri) {
+    let endpoint = match (protocol, signal) {
+        (Protocol::Grpc, _) => "http://localhost:4317",
+        (Protocol::HttpProtobuf, Signal::Traces) => "http://localhost:4318/v1/traces",
+        (Protocol::HttpProtobuf, Signal::Metrics) => "http://localhost:4318/v1/metrics",
+    };
+    (protocol, Uri::from_static(endpoint))
 }
 
 /// `key=value,...`, the values percent-encoded.

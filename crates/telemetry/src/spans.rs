@@ -171,3 +171,6 @@ impl opentelemetry_sdk::trace::SpanExporter for Bounded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use axum::{
     Router,
     extract::State,
     http::StatusCode,
+    middleware,
     routing::{any, get},
 };
 use prometheus_client::registry::Registry;
@@ -41,6 +42,7 @@ mod metrics;
 mod outcome;
 mod params;
 mod refusal;
+mod request_id;
 mod resource;
 mod trace;
 
@@ -133,7 +135,9 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
         .route("/readyz", get(readyz));
     let metrics = toolgate_telemetry::Metrics::new(edge.registry);
     Routers {
-        mcp: mcp.with_state(shared),
+        mcp: mcp
+            .with_state(shared)
+            .layer(middleware::from_fn(request_id::mark)),
         admin: probes
             .with_state(edge.ready)
             .merge(toolgate_telemetry::router(metrics.clone())),

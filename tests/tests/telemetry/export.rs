@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use nix::sys::signal::Signal;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data, number_data_point::Value};
-use toolgate_tests::{Collector, ReceivedMetric, attributes};
+use toolgate_tests::{Collector, Limiter, PolicyFile, ReceivedMetric, attributes, of_user};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, http};
 
 const LIMITS: &str = "
 limiter: embedded
@@ -168,4 +169,52 @@ async fn the_last_export_of_metrics_comes_with_the_end() {
     let exported = last(collector.metrics());
     let calls = values(&exported["vmcp_requests"]);
     assert!(calls.values().sum::<f64>() >= 1.0, "{calls:?}");
+}
+
+#[tokio::test]
+async fn what_a_limiter_exports_is_what_it_shows() {
+    let collector = Collector::start();
+    let policies = PolicyFile::of_spec("perUser: {maxTokens: 2, refillPeriod: 24h}");
+    let policies = policies.expect("a policy");
+    let mut limiter = Limiter::start_with(&policies.path(), [""; 0], |command| {
+        command
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "50");
+    })
+    .await
+    .expect("a limiter");
+    let mut client = limiter.client().await.expect("a connection");
+    for _ in 0..3 {
+        client.check(of_user("alice")).await.expect("an answer");
+    }
+    let metric = collector
+        .metric("three checks", |received| {
+            received.metric.name == "toolgate_checks"
+                && values(&received.metric).values().sum::<f64>() >= 3.0
+        })
+        .await;
+    assert_eq!(metric.resource["service.name"], "toolgate");
+    assert_eq!(
+        metric.resource["service.version"],
+        env!("CARGO_PKG_VERSION")
+    );
+    let url = format!("http://{}/metrics", limiter.http_address());
+    let answer = http().get(url).send().await.expect("an answer");
+    let text = answer.text().await.expect("text");
+    limiter.signal(Signal::SIGTERM).expect("told");
+    limiter.wait().await.expect("it ends");
+    let exported = last(collector.metrics());
+    for (scraped_name, name) in [
+        ("toolgate_checks_total", "toolgate_checks"),
+        ("toolgate_build_info", "toolgate_build_info"),
+        ("toolgate_degraded", "toolgate_degraded"),
+        (
+            "toolgate_check_duration_seconds_count",
+            "toolgate_check_duration_seconds",
+        ),
+    ] {
+        let (shown, sent) = (scraped(&text, scraped_name), values(&exported[name]));
+        assert!(!shown.is_empty(), "{scraped_name}: {text}");
+        assert_eq!(shown, sent, "{name}");
+    }
 }

@@ -20,8 +20,14 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that is ready; `rest` is more YAML, and `variables` its environment.
+    /// A gateway that is ready, for everybody; `rest` is more YAML, and `variables` its environment.
     pub(crate) async fn start(rest: &str, variables: &[(&str, &str)]) -> Self {
+        let rest = format!("incomingAuth: {{type: anonymous}}\n{rest}");
+        Self::start_for(&rest, variables).await
+    }
+
+    /// As [`Gateway::start`], for those that `rest` names.
+    pub(crate) async fn start_for(rest: &str, variables: &[(&str, &str)]) -> Self {
         let (backend, backend_url) = start_backend().await;
         let mut config = NamedTempFile::new().expect("a file");
         let yaml = format!(
@@ -29,7 +35,6 @@ impl Gateway {
 name: server
 namespace: test
 listen: 127.0.0.1:0
-incomingAuth: {{type: anonymous}}
 backends: [{{name: a, url: '{backend_url}'}}]
 {rest}"
         );
@@ -39,6 +44,7 @@ backends: [{{name: a, url: '{backend_url}'}}]
         command
             .args(["serve", "--log-format", "json", "--config"])
             .arg(config.path())
+            .env_remove("RUST_LOG")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log.reopen().expect("a file"));
@@ -57,8 +63,8 @@ backends: [{{name: a, url: '{backend_url}'}}]
             _backend: backend,
         };
         eventually("the gateway is ready", async || {
-            let answer = gateway.get("/readyz").await?;
-            answer.status().is_success().then_some(())
+            let answer = gateway.get("/readyz").await;
+            answer.ok()?.status().is_success().then_some(())
         })
         .await;
         gateway
@@ -92,13 +98,15 @@ backends: [{{name: a, url: '{backend_url}'}}]
 
     /// What `/metrics` shows.
     pub(crate) async fn scrape(&self) -> String {
-        let answer = self.get("/metrics").await.expect("an answer");
+        let answer = self.get("/metrics").await;
+        let answer = answer.expect("an answer");
         answer.text().await.expect("text")
     }
 
-    async fn get(&self, path: &str) -> Option<reqwest::Response> {
+    /// The answer to `GET path`.
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Result<reqwest::Response> {
         let url = self.url.replace("/mcp", path);
-        self.http.get(url).send().await.ok()
+        self.http.get(url).send().await
     }
 
     /// What it has logged so far.

@@ -6,7 +6,9 @@ mod export;
 mod gateway;
 #[path = "../gateway/issuer.rs"]
 mod issuer;
+mod logs;
 mod outage;
+mod request_ids;
 mod settings;
 mod stage;
 mod traces;

@@ -18,7 +18,8 @@ pub struct OtlpExport {
     )]
     pub endpoint: Option<String>,
 
-    /// How to speak to it; goes before `OTEL_EXPORTER_OTLP_PROTOCOL` [default: http/protobuf]
+    /// How to speak to it; goes before `OTEL_EXPORTER_OTLP_PROTOCOL` [default: grpc on port
+    /// 4317, else http/protobuf]
     #[arg(
         long = "otlp-protocol",
         value_name = "PROTOCOL",
@@ -42,5 +43,32 @@ impl From<OtlpExport> for OtlpSettings {
             endpoint: export.endpoint,
             protocol: export.protocol,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toolgate_telemetry::{OtlpSettings, Protocol};
+
+    use crate::{
+        Config,
+        config::tests::{file, flags},
+    };
+
+    #[test]
+    fn a_collector_is_named_by_flags_or_in_the_file() {
+        let below = file("otlp: {endpoint: 'http://a:1', protocol: http/protobuf}").unwrap();
+        let above = flags(&["--policies=x", "--otlp-endpoint", "http://b:4317"]);
+        let config = Config::try_from(above.over(below)).unwrap();
+        let expected = OtlpSettings {
+            endpoint: Some("http://b:4317".to_owned()),
+            protocol: Some(Protocol::HttpProtobuf),
+        };
+        assert_eq!(config.otlp, expected);
+        let flags = flags(&["--policies=x", "--otlp-protocol", "grpc"]);
+        let config = Config::try_from(flags).unwrap();
+        assert_eq!(config.otlp.protocol, Some(Protocol::Grpc));
+        let error = file("otlp: {protocol: udp}").unwrap_err();
+        assert!(error.contains("otlp.protocol"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ use toolgate_proto::{
         PeekResponse, limiter_service_server::LimiterService,
     },
 };
+use toolgate_telemetry::{REQUEST_ID, RequestId};
 
 use super::{
     Peer,
@@ -118,6 +119,9 @@ impl LimiterService for LimiterGrpc {
         request: Request<Streaming<CheckStreamRequest>>,
     ) -> Result<Response<Self::CheckStreamStream>, Status> {
         let peer = Peer::of(request.extensions())?;
+        let id = request.metadata().get(REQUEST_ID);
+        let id = id.and_then(|id| RequestId::chosen(id.to_str().ok()?));
+        let id = id.unwrap_or_else(RequestId::make);
         // A message that cannot be read ends the requests. The checks before it are answered yet,
         // and the error comes last.
         let (tell, failure) = oneshot::channel();
@@ -135,7 +139,11 @@ impl LimiterService for LimiterGrpc {
         };
         let answers = responses(decider, requests).map(Ok);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
-        let answers = handover::announce(Box::pin(answers.chain(last)), &peer);
+        let answers = answers.chain(last).map(move |answer| match answer {
+            Ok(response) => Ok(status::of_stream(response, &id)),
+            Err(error) => Err(status::of_request(&error, &id)),
+        });
+        let answers = handover::announce(Box::pin(answers), &peer);
         Ok(Response::new(Box::pin(answers)))
     }
 }

@@ -5,10 +5,15 @@
 use std::collections::HashMap;
 
 use prost::Message as _;
+use prost_types::Any;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::{ErrorDetails, StatusExt as _, pb::RequestInfo};
 use toolgate_limit::{LimiterError, ServerId, StoreError};
-use toolgate_proto::InvalidField;
+use toolgate_proto::{
+    InvalidField,
+    pb::{CheckStreamResponse, check_stream_response::Result as Outcome},
+};
+use toolgate_telemetry::RequestId;
 
 /// The `domain` of our [`tonic_types::ErrorInfo`].
 const DOMAIN: &str = "toolgate.dev";
@@ -105,5 +110,85 @@ pub(crate) fn to_message(status: &Status) -> tonic_types::Status {
         details: with_details
             .map(|status| status.details)
             .unwrap_or_default(),
+    }
+}
+
+/// `status` as the answer to the request `id`, which it names, as the log does.
+pub(crate) fn of_request(status: &Status, id: &RequestId) -> Status {
+    log(status.code(), status.message(), id, None);
+    let mut details = status.get_error_details();
+    details.set_request_info(id.as_str(), "");
+    let (code, message) = (status.code(), status.message());
+    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
+}
+
+/// As [`of_request`], of the answer to one check of the stream `id`.
+pub(super) fn of_stream(mut response: CheckStreamResponse, id: &RequestId) -> CheckStreamResponse {
+    if let Some(Outcome::Error(error)) = &mut response.result {
+        log(
+            Code::from(error.code),
+            &error.message,
+            id,
+            Some(response.id),
+        );
+        let info = RequestInfo {
+            request_id: id.to_string(),
+            serving_data: String::new(),
+        };
+        error.details.push(Any {
+            type_url: "type.googleapis.com/google.rpc.RequestInfo".to_owned(),
+            value: info.encode_to_vec(),
+        });
+    }
+    response
+}
+
+/// The message may hold what a caller has sent, so it is for debugging alone.
+fn log(code: Code, message: &str, request_id: &RequestId, check: Option<u64>) {
+    if code == Code::Internal {
+        tracing::warn!(%request_id, check, "an error of the limiter itself: debug has its text");
+    }
+    tracing::debug!(%request_id, check, ?code, error = message, "answered with an error");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_request_joins_the_details_of_its_error() {
+        let id = RequestId::chosen("agent-7").expect("plain");
+        let status = of_request(&too_many_calls(3), &id);
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let details = status.get_error_details();
+        let reason = details.error_info().map(|info| info.reason.as_str());
+        assert_eq!(reason, Some("TOO_MANY_CALLS"));
+        let named = details.request_info().map(|info| info.request_id.as_str());
+        assert_eq!(named, Some("agent-7"));
+        // One without details, as tonic makes them.
+        let status = of_request(&Status::unimplemented("no such method"), &id);
+        assert!(status.get_error_details().request_info().is_some());
+    }
+
+    #[test]
+    fn the_error_of_one_check_names_its_stream() {
+        let id = RequestId::chosen("stream").expect("plain");
+        let response = |result| CheckStreamResponse {
+            id: 7,
+            result,
+            leaving: false,
+        };
+        let error = to_message(&too_late());
+        let marked = of_stream(response(Some(Outcome::Error(error))), &id);
+        let Some(Outcome::Error(error)) = marked.result else {
+            panic!("no error");
+        };
+        let info = RequestInfo::decode(&*error.details[0].value).expect("an info");
+        assert_eq!(
+            (error.details.len(), info.request_id.as_str()),
+            (1, "stream")
+        );
+        let untouched = response(None);
+        assert_eq!(of_stream(untouched.clone(), &id), untouched);
     }
 }

@@ -158,6 +158,23 @@ fn a_secret_is_not_shown_with_the_error_about_it() {
     }
 }
 
+/// Of all mistakes the likeliest: an endpoint of one protocol, and the other by default.
+#[test]
+fn the_port_that_is_registered_for_grpc_means_grpc_unless_a_protocol_is_named() {
+    let pairs = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")];
+    let found = find(Signal::Metrics, &nothing_own(), &pairs)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.protocol, Protocol::Grpc);
+    assert_eq!(found.endpoint, "http://c:4317/");
+    let pairs = [pairs[0], ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+    let found = find(Signal::Metrics, &nothing_own(), &pairs)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.protocol, Protocol::HttpProtobuf);
+    assert_eq!(found.endpoint, "http://c:4317/v1/metrics");
+}
+
 #[test]
 fn grpc_has_no_path() {
     let pairs = [

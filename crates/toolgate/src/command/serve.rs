@@ -54,12 +54,15 @@ impl Serve {
             format: self.log_format,
         };
         // Until the end, at which it sends what waits.
-        let _telemetry = Telemetry::start(PROGRAM, log, &config.otlp)?;
+        let mut telemetry = Telemetry::start(PROGRAM, log, &config.otlp)?;
 
         // Before anything listens, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let server = Server::bind(&config).await?;
+        let mut server = Server::bind(&config).await?;
+        if let Some(export) = telemetry.metrics_export() {
+            server.export_metrics(export);
+        }
         // Whoever started the limiter may not read; it serves all the same.
         let greeting = greeting(&server, &config);
         let stdout_is_taken = matches!(

@@ -272,3 +272,12 @@ fn limits_that_fit_badly_are_warned_of() {
     let text = format!("name: a\nbackends: []\nincomingAuth: {oidc}\nrateLimiting: {per_user}\n");
     assert_eq!(Config::parse(&text).unwrap().0.warning(), None);
 }
+
+#[test]
+fn a_collector_may_be_named() {
+    let (config, unknown) =
+        parse("backends: []\notlp: {endpoint: 'http://a:4317', port: 1}").unwrap();
+    assert_eq!(config.otlp.endpoint.as_deref(), Some("http://a:4317"));
+    assert_eq!(config.otlp.protocol, None);
+    assert_eq!(unknown, ["otlp.port"]);
+}

@@ -20,6 +20,7 @@ use super::{
     id::{Answer, Id, Message},
     metrics,
     outcome::Outcome,
+    request_id,
 };
 use crate::rejection::{self, HttpStatus, retry_after_seconds};
 
@@ -34,6 +35,7 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
     let method = method.map_or(metrics::Method::OTHER, metrics::Method::of);
     let id = message.as_ref().map_or(Id::Plain, Message::id);
     let is_json = is_json(&parts.headers);
+    let request_id = request_id::of(&parts.headers).to_owned();
     let response = match (id, &message) {
         (Id::Wrong(id), _) => {
             let error = rejection::invalid_request(Some(id), "id: must be a string or a number");
@@ -57,6 +59,10 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
         Ok(settled) => settled,
         Err(error) => (internal(&*error), Outcome::Error),
     };
+    if outcome != Outcome::Ok {
+        let outcome = outcome.as_str();
+        tracing::debug!(request_id, outcome, "a message was answered with an error");
+    }
     shared.metrics.served(method, outcome, received.elapsed());
     response
 }
