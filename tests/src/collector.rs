@@ -113,8 +113,8 @@ impl Collector {
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
             let incoming = TcpListenerStream::new(listener);
-            let router = Server::builder().accept_http1(true).add_routes(routes);
-            router.serve_with_incoming(incoming).await.expect("served");
+            let server = Server::builder().accept_http1(true).add_routes(routes);
+            server.serve_with_incoming(incoming).await.expect("served");
         });
         Self {
             runtime: Some(runtime),
@@ -248,7 +248,10 @@ fn text(value: Option<&AnyValue>) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let number = bytes
+        .iter()
+        .fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
+    format!("{number:0width$x}", width = bytes.len() * 2)
 }
 
 fn of_resource(resource: Option<Resource>) -> BTreeMap<String, String> {

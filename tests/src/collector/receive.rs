@@ -60,13 +60,13 @@ pub(super) fn http(shared: Shared) -> Router {
 async fn traces(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> HttpResponse {
     let export = decode(&headers, &body);
     let taken = shared.take_spans(headers, export).await;
-    answer(taken, &ExportTraceServiceResponse::default())
+    answer(&taken, &ExportTraceServiceResponse::default())
 }
 
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> HttpResponse {
     let export = decode(&headers, &body);
     let taken = shared.take_metrics(headers, export).await;
-    answer(taken, &ExportMetricsServiceResponse::default())
+    answer(&taken, &ExportMetricsServiceResponse::default())
 }
 
 fn decode<M: Message + Default>(headers: &HeaderMap, body: &[u8]) -> M {
@@ -83,7 +83,7 @@ fn decode<M: Message + Default>(headers: &HeaderMap, body: &[u8]) -> M {
     M::decode(&*plain).expect("an export")
 }
 
-fn answer(taken: Result<(), Status>, reply: &impl Message) -> HttpResponse {
+fn answer(taken: &Result<(), Status>, reply: &impl Message) -> HttpResponse {
     match taken {
         Ok(()) => {
             let media_type = [(header::CONTENT_TYPE, "application/x-protobuf")];
