@@ -17,7 +17,7 @@
 //! - [`Telemetry`] is the set-up of one process: `main` keeps it until the end. It has a thread of
 //!   its own to export from.
 //! - [`MetricsExport`] sends what `/metrics` shows. Spans are made by the global tracer provider of
-//!   OpenTelemetry, or by [`tracer`].
+//!   OpenTelemetry.
 //!
 //! Labels are bounded: never a subject, a resource URI or a name that a caller can choose.
 //!
@@ -56,13 +56,12 @@ mod variables;
 pub use distribution::{Distribution, Exemplar};
 pub use exemplar::{TraceLabel, TracedHistogram, observe};
 pub use log::{Log, LogFormat};
-pub use opentelemetry_sdk::trace::SdkTracer as Tracer;
 pub use otlp::{OtlpSettings, Protocol, transport::TransportError};
 pub use prometheus::{CONTENT_TYPE, Metrics, exposition, registry, router};
 pub use prometheus_client::registry::Registry;
 pub use push::MetricsExport;
 pub use request_id::{REQUEST_ID, RequestId};
 pub use series::{Labels, counter, counters, gauge, gauges};
-pub use telemetry::{Program, StartError, Telemetry, tracer};
+pub use telemetry::{Program, StartError, Telemetry};
 pub use tracing_subscriber::EnvFilter;
 pub use variables::InvalidSetting;

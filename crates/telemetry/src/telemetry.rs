@@ -1,12 +1,9 @@
 //! Set-up, and the end.
 
-use std::{env, io, sync::OnceLock, time::Duration};
+use std::{env, io, time::Duration};
 
 use opentelemetry::{global, trace::TracerProvider as _};
-use opentelemetry_sdk::{
-    propagation::TraceContextPropagator,
-    trace::{SdkTracer, SdkTracerProvider},
-};
+use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tokio::runtime::{self, Runtime};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -61,16 +58,6 @@ pub enum StartError {
     /// Something else logs already.
     #[error("cannot log")]
     Log(#[from] TryInitError),
-}
-
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
-
-/// What makes spans, if traces are wanted in this process: if not, there is no need to do anything
-/// for them.
-///
-/// It is that of the global tracer provider, without the cost of a boxed span.
-pub fn tracer() -> Option<&'static SdkTracer> {
-    TRACER.get()
 }
 
 /// Logs and exports, as long as it is there. Its end sends what waits, within a bound.
@@ -131,7 +118,6 @@ impl Telemetry {
         if let Some(spans) = spans {
             let provider = spans.provider(resource.clone(), runtime.handle())?;
             global::set_tracer_provider(provider.clone());
-            let _ = TRACER.set(provider.tracer(program.name));
             self.provider = Some(provider);
         }
         let source = Source {
