@@ -6,7 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
-use std::{collections::BTreeMap, net::TcpListener, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, net::TcpListener, time::Duration};
 
 use opentelemetry_proto::tonic::{
     collector::{
@@ -248,10 +248,10 @@ fn text(value: Option<&AnyValue>) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let number = bytes
-        .iter()
-        .fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
-    format!("{number:0width$x}", width = bytes.len() * 2)
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all");
+        text
+    })
 }
 
 fn of_resource(resource: Option<Resource>) -> BTreeMap<String, String> {

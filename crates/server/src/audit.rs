@@ -117,6 +117,7 @@ impl Observer for Audit {
             if !sampling.shows(now) {
                 continue;
             }
+            sampling.drop_some(self.0.writer.take_lost());
             let line = Line {
                 time: now,
                 check,
@@ -129,7 +130,7 @@ impl Observer for Audit {
             if self.0.writer.write(line.to_json(&self.0.salt)) {
                 sampling.shown();
             } else {
-                sampling.drop_one();
+                sampling.drop_some(1);
             }
         }
     }

@@ -26,7 +26,7 @@ use toolgate_telemetry::RequestId;
 use tower_service::Service as _;
 
 use crate::{
-    grpc::{InFlight, Peer, of_request, too_many_calls, unanswered},
+    grpc::{InFlight, Peer, counted_as, of_request, too_many_calls, unanswered},
     observe::CheckErrors,
 };
 
@@ -117,7 +117,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 let failure = failure.filter(|status| status.code() != Code::Ok);
                 match (owed, &failure) {
                     (Some(owed), None) => owed.answered(),
-                    (Some(owed), Some(status)) => owed.failed(status.code()),
+                    (Some(owed), Some(status)) => owed.failed(counted_as(status)),
                     (None, _) => {}
                 }
                 let answer = match failure {

@@ -15,4 +15,4 @@ pub(crate) use caller::{Caller, CallerRules};
 pub(crate) use check_bound::CheckBound;
 pub(crate) use limiter::LimiterGrpc;
 pub(crate) use peer::{InFlight, Peer};
-pub(crate) use status::{of_request, too_many_calls, unanswered};
+pub(crate) use status::{counted_as, of_request, too_many_calls, unanswered};

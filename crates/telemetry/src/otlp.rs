@@ -62,6 +62,8 @@ impl Destination {
             None => false,
             Some(exporter) => match exporter.value.as_str() {
                 "none" => return Ok(None),
+                // They are there to be scraped, whatever is said here.
+                "prometheus" if signal == Signal::Metrics => return Ok(None),
                 "otlp" => true,
                 _ => return Err(exporter.invalid("it must be otlp or none")),
             },

@@ -18,6 +18,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use tokio::{sync::Mutex, task::spawn_blocking};
+
 use crate::Distribution;
 
 /// The media type of an exposition, by the `OpenMetrics` specification, section "Overall structure".
@@ -116,11 +118,31 @@ pub fn exposition(registry: &Registry) -> Result<String, fmt::Error> {
 pub fn router(metrics: impl Into<Metrics>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
-        .with_state(Arc::new(metrics.into()))
+        .with_state(Exposed {
+            metrics: metrics.into(),
+            turn: Arc::default(),
+        })
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.exposition() {
+/// What is scraped, by one at a time.
+#[derive(Clone)]
+struct Exposed {
+    metrics: Metrics,
+    turn: Arc<Mutex<()>>,
+}
+
+/// On a thread of its own: text of many series takes milliseconds, and the runtime that serves HTTP
+/// may have more urgent things to do.
+async fn scrape(State(exposed): State<Exposed>) -> Response {
+    let Exposed { metrics, turn } = exposed;
+    let turn = turn.lock_owned().await;
+    let shown = spawn_blocking(move || {
+        // Until then, even if whoever asked has gone.
+        let _turn = turn;
+        metrics.exposition()
+    });
+    let shown = shown.await;
+    match shown.unwrap_or(Err(fmt::Error)) {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be shown");

@@ -8,7 +8,7 @@ use tokio::runtime::{self, Runtime};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
     Layer, Registry,
-    filter::Targets,
+    filter::{Targets, filter_fn},
     layer::SubscriberExt as _,
     util::{SubscriberInitExt as _, TryInitError},
 };
@@ -139,13 +139,16 @@ impl Telemetry {
         }
         let crates = program.spans_of.iter();
         let own = Targets::new().with_targets(crates.map(|name| (*name, LevelFilter::INFO)));
+        // Events are for the log: their texts may hold what a caller or a backend has sent.
+        let own_spans =
+            filter_fn(move |it| it.is_span() && own.would_enable(it.target(), it.level()));
         let layer = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer(program.name))
             .with_location(false)
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false);
-        Some(layer.with_filter(own).boxed())
+        Some(layer.with_filter(own_spans).boxed())
     }
 }
 

@@ -142,7 +142,12 @@ async fn on_a_stream_an_outage_fails_checks_and_not_the_stream() {
     })
     .await;
     assert_eq!(error.code, i32::from(Code::Unavailable));
-    assert_eq!(error.details.len(), 1, "the error says why");
+    // ErrorInfo and RequestInfo.
+    assert_eq!(
+        error.details.len(),
+        2,
+        "the error says why, and which it is"
+    );
     redis.restart().await.expect("restarted");
     eventually("checks are decided", async || {
         decided(&ask(3).await).then_some(())

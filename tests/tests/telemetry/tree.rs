@@ -22,7 +22,8 @@ const SHOWN: [(&str, &str); 8] = [
 ///
 /// # Panics
 ///
-/// If the trace has spans that are not beneath the caller's.
+/// If the trace has spans that are not beneath the caller's, or events: those are lines of the log,
+/// whose texts may hold what was sent.
 pub(crate) fn tree(spans: &[ReceivedSpan], caller: &TraceContext) -> String {
     let trace = format!("{:032x}", caller.trace_id);
     let mut of_trace: Vec<_> = spans.iter().filter(|it| it.trace_id() == trace).collect();
@@ -41,6 +42,7 @@ pub(crate) fn tree(spans: &[ReceivedSpan], caller: &TraceContext) -> String {
 fn add(text: &mut String, spans: &[&ReceivedSpan], parent: &str, depth: usize) -> usize {
     let mut count = 0;
     for it in spans.iter().filter(|it| it.parent_span_id() == parent) {
+        assert_eq!(it.span.events, [], "of {}", it.span.name);
         let service = &it.resource["service.name"];
         let kind = match it.span.kind {
             2 => "server",

@@ -41,7 +41,7 @@ impl Sampling {
         self.bucket = self.bucket.at(self.bucket.quota(), now);
         let has_room = self.bucket.take(1);
         if !has_room {
-            self.drop_one();
+            self.drop_some(1);
         }
         has_room
     }
@@ -56,9 +56,9 @@ impl Sampling {
         self.dropped = 0;
     }
 
-    /// A line that should have been shown was not.
-    pub(super) const fn drop_one(&mut self) {
-        self.dropped += 1;
+    /// Lines that should have been shown were not.
+    pub(super) const fn drop_some(&mut self, lines: u64) {
+        self.dropped += lines;
     }
 }
 

@@ -198,6 +198,42 @@ async fn a_writer_that_hangs_holds_up_nobody_and_loses_no_count() {
     drop(release);
 }
 
+/// A full disk wrote half a line; the next one was glued to it, and nobody knew of the loss.
+#[tokio::test]
+async fn lines_that_could_not_be_written_are_counted_and_spoil_no_other() {
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+    impl io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (room, written) = &mut *self.0.lock().expect("no panic");
+            if *room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let fits = bytes.len().min(*room);
+            *room -= fits;
+            written.extend(&bytes[..fits]);
+            Ok(fits)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let disk = Disk::default();
+    let with_room = |room| disk.0.lock().expect("no panic").0 = room;
+    let writer = Writer::start(disk.clone()).expect("a thread");
+    with_room(6);
+    assert!(writer.write("one\n".to_owned()));
+    assert!(writer.write("two\n".to_owned()));
+    writer.flush(Duration::from_mins(1)).await;
+    assert_eq!(writer.take_lost(), 1);
+    with_room(100);
+    assert!(writer.write("three\n".to_owned()));
+    writer.flush(Duration::from_mins(1)).await;
+    assert_eq!((writer.take_lost(), writer.take_lost()), (0, 0));
+    let written = disk.0.lock().expect("no panic").1.clone();
+    assert_eq!(String::from_utf8_lossy(&written), "one\ntw\nthree\n");
+}
+
 #[test]
 fn a_salt_or_a_file_that_is_not_there_is_named() {
     let config = AuditConfig {

@@ -5,19 +5,32 @@ use std::{
     io::{self, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 /// The most lines that wait to be written; about half a megabyte.
 const MAX_WAITING: usize = 1_024;
 
+/// How often room for the wish to flush is looked for.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Takes lines as long as it has room, and never waits.
 #[derive(Debug)]
-pub(super) struct Writer(SyncSender<Work>);
+pub(super) struct Writer {
+    work: SyncSender<Work>,
+    lost: Arc<AtomicU64>,
+}
 
 enum Work {
     Line(String),
@@ -29,27 +42,43 @@ impl Writer {
     /// Starts to write to `to`. The thread ends with this value.
     pub(super) fn start(to: impl Write + Send + 'static) -> io::Result<Self> {
         let (work, waiting) = sync_channel(MAX_WAITING);
+        let lost = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&lost);
         let thread = thread::Builder::new().name("audit".to_owned());
-        thread.spawn(move || write_all(to, &waiting))?;
-        Ok(Self(work))
+        thread.spawn(move || write_all(to, &waiting, &count))?;
+        Ok(Self { work, lost })
     }
 
     /// Whether there was room for `line`.
     pub(super) fn write(&self, line: String) -> bool {
-        self.0.try_send(Work::Line(line)).is_ok()
+        self.work.try_send(Work::Line(line)).is_ok()
+    }
+
+    /// Lines that were taken and could not be written, since this was last asked.
+    pub(super) fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
     }
 
     /// Waits until what was taken so far is written, no longer than `patience`.
     pub(super) async fn flush(&self, patience: Duration) {
-        let (written, told) = oneshot::channel();
-        if self.0.try_send(Work::Flush(written)).is_err() || timeout(patience, told).await.is_err()
-        {
+        if timeout(patience, self.written()).await.is_err() {
             tracing::warn!("the last lines of the audit stream are not written yet");
         }
     }
+
+    async fn written(&self) {
+        let (written, told) = oneshot::channel();
+        let mut wish = Work::Flush(written);
+        while let Err(TrySendError::Full(again)) = self.work.try_send(wish) {
+            wish = again;
+            sleep(PAUSE).await;
+        }
+        // An error means that the thread has ended, and with it the waiting.
+        let _ = told.await;
+    }
 }
 
-fn write_all(mut to: impl Write, waiting: &Receiver<Work>) {
+fn write_all(mut to: impl Write, waiting: &Receiver<Work>, lost: &AtomicU64) {
     let mut is_failing = false;
     for work in waiting {
         let line = match work {
@@ -60,7 +89,12 @@ fn write_all(mut to: impl Write, waiting: &Receiver<Work>) {
                 continue;
             }
         };
-        let outcome = to.write_all(line.as_bytes()).and_then(|()| to.flush());
+        // What failed may have left half a line.
+        let begin: &[u8] = if is_failing { b"\n" } else { b"" };
+        let outcome = to
+            .write_all(begin)
+            .and_then(|()| to.write_all(line.as_bytes()))
+            .and_then(|()| to.flush());
         match &outcome {
             Err(error) if !is_failing => {
                 tracing::error!(%error, "the audit stream cannot be written; its lines are lost");
@@ -69,6 +103,7 @@ fn write_all(mut to: impl Write, waiting: &Receiver<Work>) {
             _ => {}
         }
         is_failing = outcome.is_err();
+        lost.fetch_add(is_failing.into(), Ordering::Relaxed);
     }
 }
 

@@ -101,6 +101,21 @@ pub(crate) fn no_policy(server: &ServerId) -> Status {
     Status::not_found(format!("no policy for server {server}"))
 }
 
+/// The code under which an error is counted. tonic calls it `INTERNAL` when it cannot read what a
+/// caller has sent; our own of that code say why.
+pub(crate) fn counted_as(status: &Status) -> Code {
+    let is_ours = || {
+        let details = status.get_error_details();
+        details
+            .error_info()
+            .is_some_and(|info| info.domain == DOMAIN)
+    };
+    match status.code() {
+        Code::Internal if !is_ours() => Code::InvalidArgument,
+        code => code,
+    }
+}
+
 /// `status` as a message, for a stream that goes on.
 pub(crate) fn to_message(status: &Status) -> tonic_types::Status {
     let with_details = tonic_types::Status::decode(status.details()).ok();
@@ -145,9 +160,6 @@ pub(super) fn of_stream(mut response: CheckStreamResponse, id: &RequestId) -> Ch
 
 /// The message may hold what a caller has sent, so it is for debugging alone.
 fn log(code: Code, message: &str, request_id: &RequestId, check: Option<u64>) {
-    if code == Code::Internal {
-        tracing::warn!(%request_id, check, "an error of the limiter itself: debug has its text");
-    }
     tracing::debug!(%request_id, check, ?code, error = message, "answered with an error");
 }
 
@@ -168,6 +180,16 @@ mod tests {
         // One without details, as tonic makes them.
         let status = of_request(&Status::unimplemented("no such method"), &id);
         assert!(status.get_error_details().request_info().is_some());
+    }
+
+    /// A loop of garbage must not look like a limiter that has failed.
+    #[test]
+    fn what_cannot_be_read_counts_as_the_fault_of_its_caller() {
+        let unreadable = Status::internal("failed to decode Protobuf message");
+        assert_eq!(counted_as(&unreadable), Code::InvalidArgument);
+        let corrupt = StoreError::Corrupt("a field".to_owned());
+        assert_eq!(counted_as(&undecided(&corrupt.into())), Code::Internal);
+        assert_eq!(counted_as(&too_late()), Code::DeadlineExceeded);
     }
 
     #[test]

@@ -46,13 +46,20 @@ pub(super) enum SendError {
     #[error("the collector answers {:?}", .0.code())]
     Grpc(#[source] Status),
     #[error("over HTTP")]
-    Http(#[from] reqwest::Error),
+    Http(#[source] reqwest::Error),
     #[error("the collector answers {0}")]
     Status(reqwest::StatusCode),
     #[error("the collector has rejected {points} data points: {reason}")]
     Partly { points: i64, reason: String },
     #[error("the export cannot be compressed")]
     Compress(#[from] io::Error),
+}
+
+/// Without the URL, whose query may hold a secret.
+impl From<reqwest::Error> for SendError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
 }
 
 impl Client {

@@ -50,15 +50,15 @@ impl Endpoint {
     /// several, or else the endpoint itself.
     ///
     /// A host has one address of each family; those of the family that the system prefers are taken.
-    pub(crate) async fn replicas(&self, within: GoDuration) -> Vec<Self> {
+    /// None if the name cannot be looked up now.
+    pub(crate) async fn replicas(&self, within: GoDuration) -> Option<Vec<Self>> {
         let uri = self.transport.uri();
         let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
-            return vec![self.clone()];
+            return Some(vec![self.clone()]);
         };
         let found = timeout(within.0, lookup_host((host.trim_matches(['[', ']']), port))).await;
-        // What cannot be looked up now is told by the call that fails.
-        let found: Vec<_> = found.into_iter().flatten().flatten().collect();
-        self.at(&found)
+        let found: Vec<_> = found.ok()?.ok()?.collect();
+        Some(self.at(&found))
     }
 
     fn at(&self, found: &[SocketAddr]) -> Vec<Self> {

@@ -46,7 +46,12 @@ pub(super) enum Event {
 impl Targets {
     /// Each of them, looked up once.
     pub(super) async fn clients(&self) -> anyhow::Result<Vec<(String, Client)>> {
-        let found = self.endpoints.iter().map(|it| it.replicas(self.timeout));
+        let replicas = async |name: &Endpoint| {
+            let found = name.replicas(self.timeout).await;
+            // The call that fails says why.
+            found.unwrap_or_else(|| vec![name.clone()])
+        };
+        let found = self.endpoints.iter().map(replicas);
         let found = join_all(found).await.into_iter().flatten();
         let client = |endpoint: Endpoint| {
             let client = Client::new(&self.tls.of(&endpoint)?, self.timeout);
@@ -90,7 +95,16 @@ async fn watch_name(name: Name) {
     let mut tasks = JoinSet::new();
     let mut watched: HashMap<String, AbortHandle> = HashMap::new();
     loop {
-        let found = name.endpoint.replicas(name.timeout).await;
+        let found = match name.endpoint.replicas(name.timeout).await {
+            Some(found) => found,
+            // The call that fails says why.
+            None if watched.is_empty() => vec![name.endpoint.clone()],
+            // Replicas may answer while names do not.
+            None => {
+                sleep(LOOK_UP).await;
+                continue;
+            }
+        };
         let found: HashMap<_, _> = found.into_iter().map(|it| (it.to_string(), it)).collect();
         let gone: Vec<_> = watched
             .extract_if(|endpoint, _| !found.contains_key(endpoint))
