@@ -275,8 +275,7 @@ fn limits_that_fit_badly_are_warned_of() {
 
 #[test]
 fn a_collector_may_be_named() {
-    let (config, unknown) =
-        parse("backends: []\notlp: {endpoint: 'http://a:4317', port: 1}").unwrap();
+    let (config, unknown) = parse("otlp: {endpoint: 'http://a:4317', port: 1}\n").unwrap();
     assert_eq!(config.otlp.endpoint.as_deref(), Some("http://a:4317"));
     assert_eq!(config.otlp.protocol, None);
     assert_eq!(unknown, ["otlp.port"]);
