@@ -86,6 +86,17 @@ impl Stage {
         redis: Option<&Redis>,
         settings: &[&str],
     ) -> Served {
+        self.limiter_in(policies, redis, settings, &[])
+    }
+
+    /// As [`Stage::limiter_with`], with these variables in its environment.
+    pub(crate) fn limiter_in(
+        &self,
+        policies: &PolicyFile,
+        redis: Option<&Redis>,
+        settings: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Served {
         let mut command = Command::new(toolgate().expect("it builds"));
         command
             .args(["serve", "--log", "error", "--memory-max-users", "2000000"])
@@ -97,7 +108,8 @@ impl Stage {
             ])
             .arg("--policies")
             .arg(policies.path())
-            .args(settings);
+            .args(settings)
+            .envs(environment.iter().copied());
         if let Some(redis) = redis {
             // What is measured is the cost of checks, not what happens when it is too high.
             command.args(["--store", &redis.server.url(), "--store-timeout", "5s"]);

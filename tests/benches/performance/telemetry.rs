@@ -3,8 +3,6 @@
 
 use std::slice;
 
-use toolgate_tests::Collector;
-
 use crate::{
     load::{self, RATE, SERVER_CPU, Target},
     policies::{FOUR_BUCKETS, TOOLS, USERS},
@@ -19,37 +17,38 @@ const IN_FLIGHT: &str = "128";
 const UNSEEN: &[&str] = &["--metrics=false"];
 const METRICS: &[&str] = &["--metrics=true"];
 
-/// The share of checks that are traced, where any are.
-const TRACED: &[&str] = &["--traced", "0.01"];
+/// Spans are made and dropped: an exporter and its collector have their own price.
+const TRACES: &[(&str, &str)] = &[
+    ("OTEL_TRACES_EXPORTER", "none"),
+    ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
+];
+
+/// All sides get the same load: each check has a trace context, and one in a hundred is sampled.
+const TRACED: &str = "0.01";
 
 pub(crate) fn run(stage: &Stage) {
     println!("## Telemetry\n");
-    // It takes spans on a thread of this process, and so none of the limiter's time.
-    let collector = Collector::start();
     let policies = FOUR_BUCKETS.file();
-    let traces = [METRICS, &["--otlp-endpoint", collector.endpoint()]].concat();
     for (store, on_redis) in [("memory", false), ("Redis", true)] {
-        let side = |name: &str, settings: &[&str], load: &[&str]| {
+        let side = |name: &str, settings: &[&str], environment: &[(&str, &str)]| {
             // Each has its own, so that none finds what another has left.
             let redis = on_redis.then(|| stage.redis());
-            let limiter = stage.limiter_with(&policies, redis.as_ref(), settings);
-            let load: Vec<_> = load.iter().map(|&argument| argument.to_owned()).collect();
+            let limiter = stage.limiter_in(&policies, redis.as_ref(), settings, environment);
             Side::new(name, move || {
                 let servers = slice::from_ref(&limiter);
                 let redis = redis.as_ref();
-                streamed(stage, Target { servers, redis }, &load)
+                streamed(stage, Target { servers, redis })
             })
         };
         let sides = vec![
             side("off", UNSEEN, &[]),
             side("metrics", METRICS, &[]),
-            side("metrics, 1 % of checks traced", &traces, TRACED),
+            side("metrics and traces", METRICS, TRACES),
         ];
-        // Twice as many rounds as elsewhere: what is sought is small.
-        interleaved(2 * stage.rounds(), sides).print(
+        interleaved(stage.rounds(), sides).print(
             &format!(
                 "CheckStream, {store}, {USERS} users x {TOOLS} tools, four buckets a check, one \
-                 stream, {IN_FLIGHT} in flight"
+                 stream, {IN_FLIGHT} in flight, one in a hundred traced"
             ),
             &[
                 Column::new("checks/s", RATE, 0),
@@ -61,13 +60,12 @@ pub(crate) fn run(stage: &Stage) {
     }
 }
 
-fn streamed(stage: &Stage, target: Target<'_>, more: &[String]) -> Figures {
+fn streamed(stage: &Stage, target: Target<'_>) -> Figures {
     let (users, tools, time) = (USERS.to_string(), TOOLS.to_string(), stage.duration(3_000));
     let load = [
         &["--users", &users, "--tools", &tools][..],
         &["--in-flight", IN_FLIGHT, "--duration", &time],
-        &["--warm-up", "500ms"],
+        &["--warm-up", "500ms", "--traced", TRACED],
     ];
-    let more: Vec<_> = more.iter().map(String::as_str).collect();
-    load::run(stage, target, &[load.concat(), more].concat())
+    load::run(stage, target, &load.concat())
 }
