@@ -147,6 +147,19 @@ async fn grpcurl_lists_the_services_and_gets_allowed_and_then_denied() {
     assert_eq!(denied["decision"], "DECISION_DENIED");
     let wait = denied["denial"]["retryAfter"].as_str().expect("a wait");
     assert!(wait.ends_with('s'), "{wait}");
+    let invalid = [
+        "-plaintext",
+        "-H",
+        "x-request-id: mine",
+        "-d",
+        r#"{"server": "x"}"#,
+    ];
+    let method = "toolgate.v1.LimiterService/Check";
+    let output = run("grpcurl", &[&invalid[..], &[address, method]].concat()).await;
+    let error = String::from_utf8(output.stderr).expect("text");
+    for part in ["fieldViolations", "namespace/name", "requestId", "mine"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
     let health = run(
         "grpcurl",
         &["-plaintext", address, "grpc.health.v1.Health/Check"],
