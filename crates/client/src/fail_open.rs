@@ -176,11 +176,9 @@ fn record_answer(span: &Span, answer: &Answer) {
     span.record(words::DECISION, words::decision(answer));
     span.record(words::FAIL_OPEN, false);
     span.record(words::DEGRADED, answer.degraded);
-    let denial = match &answer.decision {
-        Decision::Denied(denial) => Some(denial),
-        Decision::Allowed => answer.shadowed.as_ref(),
+    let Some(denial) = answer.denial() else {
+        return;
     };
-    let Some(denial) = denial else { return };
     span.record(words::REJECTED_BY, words::rejected_by(&denial.limit));
     if let Some(wait) = denial.retry_after {
         span.record(words::RETRY_AFTER_MS, words::retry_after_ms(wait));

@@ -98,6 +98,14 @@ impl Answer {
         }
     }
 
+    /// The denial, whether it stands or a policy in shadow mode has kept it back.
+    pub const fn denial(&self) -> Option<&Denial> {
+        match &self.decision {
+            Decision::Denied(denial) => Some(denial),
+            Decision::Allowed => self.shadowed.as_ref(),
+        }
+    }
+
     /// The same answer under a policy in shadow mode: a denial becomes a note.
     #[must_use]
     pub fn shadowed(self) -> Self {

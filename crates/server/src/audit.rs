@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use toolgate_limit::{Clock, Decision};
+use toolgate_limit::Clock;
 
 pub use pseudonym::{Salt, SaltError};
 
@@ -105,13 +105,7 @@ impl Audit {
 
 impl Observer for Audit {
     fn decided(&self, decided: &Decided<'_>) {
-        for (check, answer) in decided.each() {
-            let Ok(answer) = answer else { continue };
-            let (denial, is_shadow) = match (&answer.decision, &answer.shadowed) {
-                (Decision::Denied(denial), _) => (denial, false),
-                (Decision::Allowed, Some(denial)) => (denial, true),
-                (Decision::Allowed, None) => continue,
-            };
+        for (check, answer, denial) in decided.denials() {
             let now = self.0.clock.now();
             let mut sampling = self.0.sampling();
             if !sampling.shows(now) {
@@ -122,7 +116,7 @@ impl Observer for Audit {
                 time: now,
                 check,
                 denial,
-                is_shadow,
+                is_shadow: answer.decision.is_allowed(),
                 is_degraded: answer.degraded,
                 dropped: sampling.dropped(),
             };

@@ -11,7 +11,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use toolgate_limit::{Answer, Check, LimiterError, StoreError};
+use toolgate_limit::{Answer, Check, Denial, LimiterError, StoreError};
 
 use crate::{audit::Audit, outage::ReplicaLimiter};
 
@@ -46,6 +46,16 @@ impl<'a> Decided<'a> {
         &self,
     ) -> impl Iterator<Item = (&'a Check, &'a Result<Answer, StoreError>)> + use<'a> {
         self.checks.iter().zip(self.answers)
+    }
+
+    /// Each denial with its check and answer; those that a policy in shadow mode has kept back too.
+    pub(crate) fn denials(
+        &self,
+    ) -> impl Iterator<Item = (&'a Check, &'a Answer, &'a Denial)> + use<'a> {
+        self.each().filter_map(|(check, answer)| {
+            let answer = answer.as_ref().ok()?;
+            Some((check, answer, answer.denial()?))
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use opentelemetry::{
     trace::{Span as _, SpanBuilder, SpanKind, Status as SpanStatus, Tracer as _},
 };
 use tonic::{Code, Status, metadata::MetadataMap};
-use toolgate_limit::{Answer, Check, Decision, StoreError, TraceContext};
+use toolgate_limit::{Answer, Check, StoreError, TraceContext};
 use toolgate_trace::{context_of, parent, tracer, words};
 
 use super::status;
@@ -124,11 +124,7 @@ impl CheckSpan {
         let span = &mut self.span;
         span.set_attribute(KeyValue::new(words::DECISION, words::decision(answer)));
         span.set_attribute(KeyValue::new(words::DEGRADED, answer.degraded));
-        let denial = match &answer.decision {
-            Decision::Denied(denial) => Some(denial),
-            Decision::Allowed => answer.shadowed.as_ref(),
-        };
-        if let Some(denial) = denial {
+        if let Some(denial) = answer.denial() {
             let rejected_by = words::rejected_by(&denial.limit);
             span.set_attribute(KeyValue::new(words::REJECTED_BY, rejected_by));
             if let Some(wait) = denial.retry_after {

@@ -1,7 +1,5 @@
 //! Denials in the log.
 
-use toolgate_limit::Decision;
-
 use super::{Decided, Observer};
 
 /// Logs each denial at debug: the limit and the wait, never who was denied.
@@ -13,19 +11,13 @@ impl Observer for DenialLog {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
-        for (check, answer) in decided.each() {
-            let Ok(answer) = answer else { continue };
-            let (denial, is_shadow) = match (&answer.decision, &answer.shadowed) {
-                (Decision::Denied(denial), _) => (denial, false),
-                (Decision::Allowed, Some(denial)) => (denial, true),
-                (Decision::Allowed, None) => continue,
-            };
+        for (check, answer, denial) in decided.denials() {
             tracing::debug!(
                 server = %check.server,
                 limit = %denial.limit,
                 retry_after = ?denial.retry_after,
                 degraded = answer.degraded,
-                shadow = is_shadow,
+                shadow = answer.decision.is_allowed(),
                 "denied"
             );
         }

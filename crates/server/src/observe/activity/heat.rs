@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use toolgate_limit::{Answer, Check, Clock, Decision, Group, Identity, Limit, Policies, Timestamp};
+use toolgate_limit::{Answer, Check, Clock, Group, Identity, Limit, Policies, Timestamp};
 
 use super::{
     hot_buckets::{HotBuckets, Key, is_same},
@@ -176,11 +176,7 @@ impl Kept {
 
 /// What a policy has refused, in shadow mode too.
 fn refusing(answer: &Answer) -> Option<&Limit> {
-    let denial = match &answer.decision {
-        Decision::Denied(denial) => Some(denial),
-        Decision::Allowed => answer.shadowed.as_ref(),
-    };
-    denial.map(|denial| &*denial.limit)
+    answer.denial().map(|denial| &*denial.limit)
 }
 
 /// The user as far as buckets tell users apart.

@@ -1,6 +1,6 @@
 use toolgate_limit::{
-    Denial, ManualClock, Mode, Operation, OperationKind, Policy, Quota, Quotas, Scope, ServerId,
-    Snapshot, StoreError,
+    Decision, Denial, ManualClock, Mode, Operation, OperationKind, Policy, Quota, Quotas, Scope,
+    ServerId, Snapshot, StoreError,
 };
 
 use super::*;
