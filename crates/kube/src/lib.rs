@@ -1,0 +1,1 @@
+//! Policies from a Kubernetes cluster's own resources.
