@@ -15,11 +15,18 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The snapshot of `policies`; of two for one server the later one counts.
-    pub fn new(generation: u64, policies: impl IntoIterator<Item = Policy>) -> Self {
-        let by_server = |policy: Policy| (policy.server().clone(), Arc::new(policy));
+    pub fn new(
+        generation: u64,
+        policies: impl IntoIterator<Item = impl Into<Arc<Policy>>>,
+    ) -> Self {
+        let by_server = |policy: Arc<Policy>| (policy.server().clone(), policy);
         Self {
             generation,
-            policies: policies.into_iter().map(by_server).collect(),
+            policies: policies
+                .into_iter()
+                .map(Into::into)
+                .map(by_server)
+                .collect(),
         }
     }
 

@@ -15,7 +15,8 @@ pub enum Severity {
     Warning,
 }
 
-/// A place in a text: line and column, both from 1, in characters.
+/// A place in a text: line and column, both from 1, in characters. In an object of a cluster, which
+/// has no lines, `line` is the number of the field; the [`Report`] knows its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) line: usize,
@@ -24,17 +25,19 @@ pub(crate) struct Place {
 
 /// One finding, with its place.
 ///
-/// Displayed as compilers do it:
+/// Displayed as compilers do it, or, of an object in a cluster, with the path of the field:
 ///
 /// ```text
 /// research.yaml:7:23: error: maxTokens must be between 1 and 2147483647, not 0
 ///   7 |   global: {maxTokens: 0, refillPeriod: 1m}
 ///     |                       ^
+/// RateLimitPolicy default/research: spec.global.maxTokens: error: maxTokens must be between 1 and …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
     file: PathBuf,
     place: Option<Place>,
+    field: Option<String>,
     severity: Severity,
     message: String,
     source_line: String,
@@ -46,6 +49,7 @@ impl Diagnostic {
         Self {
             file: file.to_owned(),
             place: None,
+            field: None,
             severity,
             message: message.into(),
             source_line: String::new(),
@@ -57,19 +61,25 @@ impl Diagnostic {
         self.severity
     }
 
-    /// The file or folder as it was named to be read.
+    /// The file or folder as it was named to be read, or the object's kind, namespace and name.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Line in the file, from 1; none if the file as a whole is meant.
+    /// Line in the file, from 1; none in an object, and if the file as a whole is meant.
     pub fn line(&self) -> Option<usize> {
         self.place.map(|place| place.line)
     }
 
-    /// Column in the line, from 1, in characters; none if the file as a whole is meant.
+    /// Column in the line, from 1, in characters; none where there is no line.
     pub fn column(&self) -> Option<usize> {
         self.place.map(|place| place.column)
+    }
+
+    /// Path of the field in an object of a cluster, for example `spec.tools[0].name`; none in a file,
+    /// and if the object as a whole is meant.
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// What is wrong: lower case, no full stop.
@@ -89,6 +99,9 @@ impl fmt::Display for Diagnostic {
         write!(f, "{}", self.file.display())?;
         if let Some(Place { line, column }) = self.place {
             write!(f, ":{line}:{column}")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, ": {}", printable(field.chars()))?;
         }
         let severity = match self.severity {
             Severity::Error => "error",
@@ -196,11 +209,13 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
         .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// Collects the findings in one file.
+/// Collects the findings in one file, or in one object of a cluster.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     file: &'a Path,
     lines: Vec<&'a str>,
+    /// Of an object: the paths of its fields, by their number. None: there are lines.
+    fields: Option<&'a [String]>,
     found: Vec<Diagnostic>,
     errors: usize,
 }
@@ -210,9 +225,34 @@ impl<'a> Report<'a> {
         Self {
             file,
             lines: lines(text).collect(),
+            fields: None,
             found: Vec::new(),
             errors: 0,
         }
+    }
+
+    /// Of the object `name`, whose fields have these paths.
+    pub(crate) const fn of_object(name: &'a Path, fields: &'a [String]) -> Self {
+        Self {
+            file: name,
+            lines: Vec::new(),
+            fields: Some(fields),
+            found: Vec::new(),
+            errors: 0,
+        }
+    }
+
+    /// Where `place` is, for a message about another place.
+    pub(crate) fn locate(&self, place: Place) -> String {
+        match self.field(place) {
+            Some(field) => field.to_owned(),
+            None => format!("line {}", place.line),
+        }
+    }
+
+    fn field(&self, place: Place) -> Option<&'a str> {
+        let field = self.fields?.get(place.line)?;
+        Some(field)
     }
 
     /// Lets findings to come show only the lines `range` of `text`, counted from 1.
@@ -232,9 +272,11 @@ impl<'a> Report<'a> {
 
     fn add(&mut self, severity: Severity, place: Place, message: &dyn fmt::Display) {
         let line = self.lines.get(place.line.saturating_sub(1));
+        let field = self.field(place).filter(|field| !field.is_empty());
         self.found.push(Diagnostic {
             file: self.file.to_owned(),
-            place: (place.line > 0).then_some(place),
+            place: (place.line > 0 && self.fields.is_none()).then_some(place),
+            field: field.map(str::to_owned),
             severity,
             message: message.to_string(),
             source_line: line.copied().unwrap_or_default().to_owned(),

@@ -31,8 +31,8 @@ impl<'n> Fields<'n> {
         entries.dedup_by(|later, first| {
             let twice = later.key == first.key;
             if twice {
-                let (key, line) = (&later.key, first.place.line);
-                let message = format!("field {key:?} is given twice; first in line {line}");
+                let (key, first) = (&later.key, report.locate(first.place));
+                let message = format!("field {key:?} is given twice; first in {first}");
                 report.error(later.place, message);
             }
             twice

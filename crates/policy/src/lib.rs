@@ -45,19 +45,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! From files, kept up to date: [`FileSource`].
+//! From files, kept up to date: [`FileSource`]. From objects of a cluster, which are no text:
+//! [`read_object`].
 
 mod diagnostic;
 mod fields;
 mod files;
 mod manifest;
 mod node;
+mod object;
 mod read;
 mod registry;
 mod reload;
 mod watch;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use manifest::Kind;
+pub use object::{ObjectManifest, read_object};
 pub use read::{Loaded, Origin, read_inline, read_paths, read_text};
 pub use registry::{Registry, ReloadFailure, ReloadStatus};
 pub use watch::{FileSource, Watch};

@@ -26,22 +26,27 @@ pub(crate) struct Manifest {
     pub(crate) policy: Option<Policy>,
 }
 
-/// The kinds that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+/// The kinds of manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Toolgate's own.
     RateLimitPolicy,
+    /// `ToolHive`'s gateway.
     VirtualMcpServer,
+    /// `ToolHive`'s single server.
     McpServer,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [
+    /// All kinds.
+    pub const ALL: [Self; 3] = [
         Self::RateLimitPolicy,
         Self::VirtualMcpServer,
         Self::McpServer,
     ];
 
-    const fn as_str(self) -> &'static str {
+    /// As it stands at `kind`.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RateLimitPolicy => "RateLimitPolicy",
             Self::VirtualMcpServer => "VirtualMCPServer",
@@ -49,7 +54,8 @@ impl Kind {
         }
     }
 
-    const fn api_versions(self) -> &'static [&'static str] {
+    /// What may stand at `apiVersion`, the preferred one first.
+    pub const fn api_versions(self) -> &'static [&'static str] {
         match self {
             Self::RateLimitPolicy => &["toolgate.dev/v1alpha1"],
             Self::VirtualMcpServer | Self::McpServer => &[

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -15,13 +16,32 @@ use crate::{
     node,
 };
 
-/// Where a policy was written.
+/// Where a policy was written. Displayed as `policies.yaml:12` or `RateLimitPolicy default/research`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The file, as it was named to be read.
-    pub file: PathBuf,
-    /// The first line of the manifest in it, from 1.
-    pub line: usize,
+pub enum Origin {
+    /// In a file.
+    File {
+        /// The file, as it was named to be read.
+        file: PathBuf,
+        /// The first line of the manifest in it, from 1.
+        line: usize,
+    },
+    /// In an object of a cluster.
+    Object {
+        /// Its kind, for example `RateLimitPolicy`.
+        kind: &'static str,
+        /// Its namespace and name, `namespace/name`.
+        name: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line } => write!(f, "{}:{line}", file.display()),
+            Self::Object { kind, name } => write!(f, "{kind} {name}"),
+        }
+    }
 }
 
 /// Everything that was read.
@@ -132,7 +152,7 @@ impl Reader {
         }
         for document in documents {
             let manifest = Manifest::read(&document, &mut report);
-            let origin = Origin {
+            let origin = Origin::File {
                 file: file.to_owned(),
                 line: document.place.line,
             };
@@ -151,7 +171,7 @@ impl Reader {
         if let Some(document) = documents.first() {
             let manifest = inline::read(document, text, server, &mut report);
             let line = manifest.server.as_ref().map_or(1, |(_, place)| place.line);
-            let origin = Origin {
+            let origin = Origin::File {
                 file: file.to_owned(),
                 line,
             };
@@ -166,10 +186,8 @@ impl Reader {
         };
         match self.first.entry(server) {
             Entry::Occupied(first) => {
-                let Origin { file, line } = first.get();
-                let (server, file) = (first.key(), file.display());
-                let message =
-                    format!("server {server} is configured twice; first in {file}:{line}");
+                let (server, first) = (first.key(), first.get());
+                let message = format!("server {server} is configured twice; first in {first}");
                 report.error(place, message);
             }
             Entry::Vacant(first) => {

@@ -30,7 +30,8 @@ pub struct ReloadStatus {
     pub generation: u64,
     /// Since when it is in force.
     pub loaded_at: Option<Timestamp>,
-    /// The last reload, if it failed: the generation in force is then older than the files.
+    /// The last reload, if it failed: the generation in force is then older than the files, or, of
+    /// manifests that stand each for itself, without those that are wrong.
     pub last_failure: Option<ReloadFailure>,
     /// Reloads that made a generation, the first one included.
     pub succeeded: u64,
@@ -60,23 +61,51 @@ impl Registry {
     /// Puts `policies` into force in place of all others, as the next generation, which is
     /// returned. Of two policies for one server the later one counts.
     pub fn publish(&self, policies: Vec<(Policy, Origin)>) -> u64 {
+        let policies = policies.into_iter();
+        let policies = policies
+            .map(|(policy, origin)| (Arc::new(policy), origin))
+            .collect();
+        self.publish_beside(policies, Diagnostics::default())
+    }
+
+    /// As [`Registry::publish`], from a source whose manifests stand each for itself: `rejected` says
+    /// what is wrong with those that are not among `policies`. They are a failure that is counted
+    /// once, however often they are told again.
+    pub fn publish_beside(
+        &self,
+        policies: Vec<(Arc<Policy>, Origin)>,
+        rejected: Diagnostics,
+    ) -> u64 {
         let origin =
-            |(policy, origin): &(Policy, Origin)| (policy.server().clone(), origin.clone());
+            |(policy, origin): &(Arc<Policy>, Origin)| (policy.server().clone(), origin.clone());
         let origins = policies.iter().map(origin).collect();
         let policies = policies.into_iter().map(|(policy, _)| policy);
         let mut generation = 0;
         self.status.send_modify(|status| {
+            let at = self.clock.now();
             generation = status.generation + 1;
+            let last_failure = rejected.has_errors().then(|| match &status.last_failure {
+                Some(known) if *known.diagnostics == rejected => known.clone(),
+                _ => ReloadFailure {
+                    at,
+                    diagnostics: Arc::new(rejected),
+                },
+            });
+            let is_news = match (&last_failure, &status.last_failure) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(now), Some(before)) => !Arc::ptr_eq(&now.diagnostics, &before.diagnostics),
+            };
             self.current.store(Arc::new(Current {
                 snapshot: Arc::new(Snapshot::new(generation, policies)),
                 origins,
             }));
             *status = ReloadStatus {
                 generation,
-                loaded_at: Some(self.clock.now()),
-                last_failure: None,
+                loaded_at: Some(at),
+                last_failure,
                 succeeded: status.succeeded + 1,
-                failed: status.failed,
+                failed: status.failed + u64::from(is_news),
             };
         });
         generation

@@ -79,10 +79,7 @@ vmcp.yaml:4:3: warning: shared is the deprecated name of global; rename it
     );
     let (policy, origin) = &loaded.policies[0];
     assert_eq!(policy.server().as_str(), "default/research");
-    assert_eq!(
-        (origin.file.as_path(), origin.line),
-        (Path::new("vmcp.yaml"), 3)
-    );
+    assert_eq!(origin.to_string(), "vmcp.yaml:3");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toolgate_policy::{Loaded, read_text};
+use toolgate_policy::{Loaded, Origin, read_text};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -36,7 +36,10 @@ fn shown(loaded: &Loaded) -> String {
     let mut text = String::new();
     for (policy, origin) in &loaded.policies {
         let (server, mode) = (policy.server(), policy.mode());
-        writeln!(text, "{server} ({mode:?}), line {}", origin.line).expect("write");
+        let Origin::File { line, .. } = origin else {
+            panic!("{origin} is no file");
+        };
+        writeln!(text, "{server} ({mode:?}), line {line}").expect("write");
         for limit in policy.limits() {
             writeln!(text, "  {limit}").expect("write");
         }

@@ -75,19 +75,20 @@ impl Limits {
             report.error(list.node.place, message);
             return;
         };
-        let mut first_lines = HashMap::new();
+        let mut first_places = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             let path = format!("{path}[{i}]");
             let Some(read) = self.read_operation(item, path, kind, dialect, report) else {
                 continue;
             };
             let (operation, quotas, place) = read;
-            if let Some(line) = first_lines.get(&operation) {
+            if let Some(first) = first_places.get(&operation) {
                 let error = PolicyError::DuplicateOperation(operation);
-                report.error(place, format!("{error}; first in line {line}"));
+                let first = report.locate(*first);
+                report.error(place, format!("{error}; first in {first}"));
                 continue;
             }
-            first_lines.insert(operation.clone(), place.line);
+            first_places.insert(operation.clone(), place);
             self.operations.push((operation, quotas));
         }
     }
@@ -172,9 +173,9 @@ fn read_target(fields: &mut Fields<'_>, dialect: Dialect, report: &mut Report<'_
         && let Some(shared) = fields.entry("shared")
     {
         if let Some(global) = global {
-            let line = global.place.line;
+            let given = report.locate(global.place);
             let message = format!(
-                "shared is the deprecated name of global, which is given in line {line}; \
+                "shared is the deprecated name of global, which is given in {given}; \
                  configure only one of them"
             );
             report.error(shared.place, message);

@@ -31,10 +31,7 @@ fn each_publication_is_the_next_generation_and_replaces_all_policies() {
     assert_eq!(registry.publish(policies("a")), 1);
     assert!(registry.snapshot().policy(&server("a")).is_some());
     let origin = registry.origin(&server("a")).expect("known");
-    assert_eq!(
-        (origin.file.as_path(), origin.line),
-        (Path::new("a.yaml"), 2)
-    );
+    assert_eq!(origin.to_string(), "a.yaml:2");
 
     clock.set(Timestamp::from_micros(9));
     assert_eq!(registry.publish(policies("b")), 2);

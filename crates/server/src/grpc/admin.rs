@@ -59,7 +59,7 @@ impl Admin {
             origin: self
                 .registry
                 .origin(policy.server())
-                .map(|origin| format!("{}:{}", origin.file.display(), origin.line))
+                .map(|origin| origin.to_string())
                 .unwrap_or_default(),
             ..policy.into()
         }
