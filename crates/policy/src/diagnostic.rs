@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::Origin;
+
 /// Whether a finding stops its manifests from coming into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -54,6 +56,15 @@ impl Diagnostic {
             message: message.into(),
             source_line: String::new(),
         }
+    }
+
+    /// An error about the manifest at `origin` as a whole.
+    pub fn error_in(origin: &Origin, message: impl Into<String>) -> Self {
+        let name = match origin {
+            Origin::File { file, .. } => file.clone(),
+            Origin::Object { .. } => origin.to_string().into(),
+        };
+        Self::of_file(&name, Severity::Error, message)
     }
 
     /// Error or warning.

@@ -1,0 +1,243 @@
+//! The objects that are known, and what each says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use serde_json::Value;
+use toolgate_limit::{Policy, ServerId};
+use toolgate_policy::{Diagnostics, Kind, read_object};
+
+use crate::watch::{Change, Followed};
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ObjectKey {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// An object as the API server gives it.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    pub(crate) key: ObjectKey,
+    pub(crate) version: Version,
+    pub(crate) spec: Option<Value>,
+    /// Of a `RateLimitPolicy` alone.
+    pub(crate) status: Option<Value>,
+}
+
+/// Which version of which object of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// Unlike that of an object of the same name before or after it.
+    pub(crate) uid: String,
+    /// Counts the changes of the specification, from 1.
+    pub(crate) generation: i64,
+    /// Of the object as a whole, its status included.
+    pub(crate) resource_version: String,
+    pub(crate) created: Option<Timestamp>,
+}
+
+impl Version {
+    /// An object that does not count its generations, which none of ours does, may always be new.
+    fn is_of_generation(&self, generation: i64) -> bool {
+        self.generation > 0 && self.generation == generation
+    }
+}
+
+impl Observed {
+    /// None if it has no name or namespace, which an API server does not do.
+    pub(crate) fn of(kind: Kind, mut object: DynamicObject) -> Option<Self> {
+        let metadata = object.metadata;
+        let mut field = |name: &str| object.data.get_mut(name).map(Value::take);
+        Some(Self {
+            key: ObjectKey {
+                kind,
+                namespace: metadata.namespace?,
+                name: metadata.name?,
+            },
+            version: Version {
+                uid: metadata.uid.unwrap_or_default(),
+                generation: metadata.generation.unwrap_or_default(),
+                resource_version: metadata.resource_version.unwrap_or_default(),
+                created: metadata.creation_timestamp.map(|time| time.0),
+            },
+            spec: field("spec"),
+            status: field("status").filter(|_| kind == Kind::RateLimitPolicy),
+        })
+    }
+}
+
+/// An object, read.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) version: Version,
+    pub(crate) status: Option<Value>,
+    /// The server that it limits, as far as it says that rightly.
+    pub(crate) server: Option<ServerId>,
+    pub(crate) diagnostics: Diagnostics,
+    /// The limits that it has, or had when it was last right. None if it never was, or has none.
+    pub(crate) limits: Option<Limits>,
+}
+
+/// The limits of one generation of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) generation: i64,
+    pub(crate) policy: Arc<Policy>,
+}
+
+/// All objects.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    known: BTreeMap<ObjectKey, Object>,
+    /// The watches that have told at least once what there is.
+    listed: BTreeSet<Followed>,
+    /// The newest resource version that each watch has told of.
+    newest: BTreeMap<Followed, String>,
+}
+
+impl Objects {
+    /// The objects by their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Object)> {
+        self.known.iter()
+    }
+
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Object> {
+        self.known.get(key)
+    }
+
+    /// How many watches have told what there is.
+    pub(crate) fn listed(&self) -> usize {
+        self.listed.len()
+    }
+
+    /// Of each namespace that is watched (none: all of them) the newest resource version of a
+    /// `RateLimitPolicy` that was seen. All changes up to it were.
+    pub(crate) fn newest_policies(&self) -> BTreeMap<Option<String>, String> {
+        let of_policies = self
+            .newest
+            .iter()
+            .filter(|(followed, _)| followed.kind == Kind::RateLimitPolicy);
+        of_policies
+            .map(|(followed, version)| (followed.namespace.clone(), version.clone()))
+            .collect()
+    }
+
+    /// Takes over what a watch has seen.
+    pub(crate) fn apply(&mut self, followed: Followed, change: Change) {
+        match change {
+            Change::Listed(objects) => {
+                let listed: BTreeSet<_> = objects.iter().map(|object| object.key.clone()).collect();
+                self.known
+                    .retain(|key, _| !followed.covers(key) || listed.contains(key));
+                for object in objects {
+                    self.put(&followed, object);
+                }
+                self.listed.insert(followed);
+            }
+            Change::Applied(object) => self.put(&followed, object),
+            Change::Deleted(namespace, name) => {
+                self.known.remove(&ObjectKey {
+                    kind: followed.kind,
+                    namespace,
+                    name,
+                });
+            }
+        }
+    }
+
+    fn put(&mut self, followed: &Followed, observed: Observed) {
+        let Observed {
+            key,
+            version,
+            spec,
+            status,
+        } = observed;
+        let seen = self.newest.entry(followed.clone()).or_default();
+        if is_newer(&version.resource_version, seen) {
+            seen.clone_from(&version.resource_version);
+        }
+        let before = self.known.remove(&key);
+        let before = before.filter(|before| before.version.uid == version.uid);
+        let object = match before {
+            // Its status has changed, or its labels.
+            Some(before) if version.is_of_generation(before.version.generation) => Object {
+                version,
+                status,
+                ..before
+            },
+            before => {
+                let last_good = before.and_then(|before| before.limits);
+                Object::read(&key, version, spec.as_ref(), status, last_good)
+            }
+        };
+        self.known.insert(key, object);
+    }
+}
+
+impl Followed {
+    fn covers(&self, key: &ObjectKey) -> bool {
+        let namespace = self.namespace.as_ref();
+        self.kind == key.kind && namespace.is_none_or(|namespace| *namespace == key.namespace)
+    }
+}
+
+impl Object {
+    fn read(
+        key: &ObjectKey,
+        version: Version,
+        spec: Option<&Value>,
+        status: Option<Value>,
+        last_good: Option<Limits>,
+    ) -> Self {
+        let read = read_object(key.kind, &key.namespace, &key.name, spec);
+        let generation = version.generation;
+        let limits = match read.policy {
+            Some(policy) => Some(Limits {
+                generation,
+                policy: Arc::new(policy),
+            }),
+            None if read.diagnostics.has_errors() => last_good,
+            // It is right to have none.
+            None => None,
+        };
+        for warning in read.diagnostics.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Self {
+            version,
+            status,
+            server: read.server,
+            diagnostics: read.diagnostics,
+            limits,
+        }
+    }
+
+    /// Whether it says rightly what it says now.
+    pub(crate) fn is_accepted(&self) -> bool {
+        !self.diagnostics.has_errors()
+    }
+}
+
+/// Resource versions of one kind are whole numbers that grow, which Kubernetes promises since 1.35
+/// (KEP-5504) and has always done.
+pub(crate) fn is_newer(version: &str, than: &str) -> bool {
+    let number = |version: &str| version.parse::<u128>().ok();
+    number(version) > number(than)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

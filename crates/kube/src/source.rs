@@ -1,0 +1,202 @@
+//! Keeps the registry up to date with a cluster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::Client;
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use toolgate_policy::{Kind, Registry};
+
+use crate::{
+    Config,
+    objects::{ObjectKey, Objects, Version},
+    resolve::{Resolution, Verdict, resolve},
+    watch::{Change, Followed, SILENCE, Watch, chain},
+};
+
+/// How long changes gather before they come into force together: a `kubectl apply` of a folder then
+/// makes few generations.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The most changes that wait to be taken over; a watch that has more waits too.
+const CHANGES: usize = 256;
+
+/// Puts the policies of a cluster into force.
+pub struct KubernetesSource {
+    client: Client,
+    config: Config,
+    namespace: String,
+}
+
+/// The cluster's API cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("no access to Kubernetes' API: {0}")]
+pub struct ConnectError(String);
+
+/// What came of all objects, for those who tell people of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Of each namespace that is watched (none: all at once), up to which resource version of
+    /// `RateLimitPolicy` this replica has put everything into force.
+    pub(crate) newest: BTreeMap<Option<String>, String>,
+    /// The objects that limit, or want to.
+    pub(crate) objects: Vec<Judged>,
+}
+
+/// An object and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub(crate) key: ObjectKey,
+    pub(crate) version: Version,
+    /// As the API server has it. Of a `RateLimitPolicy` alone.
+    pub(crate) status: Option<Value>,
+    pub(crate) verdict: Verdict,
+}
+
+impl KubernetesSource {
+    /// The source in the cluster that this pod runs in, or, outside, in that of the kubeconfig. Asks
+    /// nobody yet.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let cluster = kube::Config::infer().await;
+        let mut cluster = cluster.map_err(|error| ConnectError(chain(&error)))?;
+        cluster.connect_timeout = Some(Duration::from_secs(5));
+        cluster.read_timeout = Some(SILENCE);
+        cluster.write_timeout = Some(SILENCE);
+        let namespace = cluster.default_namespace.clone();
+        let client = Client::try_from(cluster).map_err(|error| ConnectError(chain(&error)))?;
+        Ok(Self {
+            client,
+            config,
+            namespace,
+        })
+    }
+
+    /// Keeps `registry` up to date until `stop`. The first generation comes once every object is
+    /// listed; from then on each change comes into force by itself.
+    pub async fn run(self, registry: Arc<Registry>, stop: CancellationToken) {
+        let (tell, changes) = mpsc::channel(CHANGES);
+        let mut watches = JoinSet::new();
+        let followed = self.followed();
+        let expected = followed.len();
+        for followed in followed {
+            let watch = Watch {
+                client: self.client.clone(),
+                followed,
+                changes: tell.clone(),
+            };
+            watches.spawn(watch.run());
+        }
+        drop(tell);
+        let (seen, _) = watch::channel(None);
+        let publisher = Publisher {
+            registry,
+            expected,
+            objects: Objects::default(),
+            in_force: None,
+            seen,
+        };
+        stop.run_until_cancelled(publisher.run(changes)).await;
+    }
+
+    fn followed(&self) -> Vec<Followed> {
+        let namespaces = self.config.namespaces.to_watch();
+        let of_kind = |kind| {
+            let namespaces = namespaces.iter().cloned();
+            namespaces.map(move |namespace| Followed { kind, namespace })
+        };
+        Kind::ALL.into_iter().flat_map(of_kind).collect()
+    }
+}
+
+/// Takes changes over and publishes what comes of them.
+struct Publisher {
+    registry: Arc<Registry>,
+    /// How many watches must have told what there is before anything is published: without one of
+    /// them limits would be missing.
+    expected: usize,
+    objects: Objects,
+    in_force: Option<Resolution>,
+    seen: watch::Sender<Option<Arc<View>>>,
+}
+
+impl Publisher {
+    async fn run(mut self, mut changes: mpsc::Receiver<(Followed, Change)>) {
+        while let Some((followed, change)) = changes.recv().await {
+            self.objects.apply(followed, change);
+            let until = Instant::now() + GATHER;
+            while let Ok(Some((followed, change))) = timeout_at(until, changes.recv()).await {
+                self.objects.apply(followed, change);
+            }
+            if self.objects.listed() == self.expected {
+                self.publish();
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let resolution = resolve(&self.objects);
+        if !self
+            .in_force
+            .as_ref()
+            .is_some_and(|known| known.is_same(&resolution))
+        {
+            self.tell_of_news(&resolution);
+            let policies = resolution.policies.clone();
+            let count = policies.len();
+            let rejected = resolution.rejected.clone();
+            let generation = self.registry.publish_beside(policies, rejected);
+            tracing::info!(generation, policies = count, "policies are in force");
+        }
+        self.seen
+            .send_replace(Some(Arc::new(self.view(&resolution))));
+        self.in_force = Some(resolution);
+    }
+
+    /// Logs what is wrong and was not before.
+    fn tell_of_news(&self, resolution: &Resolution) {
+        let known = self.in_force.iter();
+        let known: BTreeSet<_> = known.flat_map(|known| known.rejected.errors()).collect();
+        for diagnostic in resolution.rejected.errors() {
+            if !known.contains(diagnostic) {
+                tracing::error!("not in force as it is written: {diagnostic}");
+            }
+        }
+    }
+
+    fn view(&self, resolution: &Resolution) -> View {
+        let judged = |(key, verdict): (&ObjectKey, &Verdict)| {
+            let object = self.objects.get(key)?;
+            Some(Judged {
+                key: key.clone(),
+                version: object.version.clone(),
+                status: object.status.clone(),
+                verdict: verdict.clone(),
+            })
+        };
+        View {
+            newest: self.objects.newest_policies(),
+            objects: resolution.verdicts.iter().filter_map(judged).collect(),
+        }
+    }
+}
+
+impl std::fmt::Debug for KubernetesSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubernetesSource")
+            .field("config", &self.config)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
