@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: test tools fmt clippy doc isolation unit proto alerts performance top-capture fuzz deny clean
 
-CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-policy toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
+CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-policy toolgate-kube toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
 PYTHON := .tools/python/bin/python
 PARSER := .tools/python/prometheus_client
@@ -81,6 +81,7 @@ isolation:
 	forbid toolgate-proto  'redis|toolgate-(redis|policy|server|client)'; \
 	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server|client)'; \
 	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server|client)'; \
+	forbid toolgate-kube   'tonic|prost|redis|toolgate-(proto|redis|server|client|telemetry)'; \
 	forbid toolgate-telemetry 'redis|toolgate-(limit|proto|redis|policy|server|client)'; \
 	forbid toolgate-server 'toolgate-client|rmcp'; \
 	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'; \

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, path::Path, time::Duration};
 
 use toolgate_limit::{Limit, OperationKind, Policy};
-use toolgate_policy::{Diagnostic, Loaded, Severity, read_inline, read_text};
+use toolgate_policy::{Diagnostic, Loaded, Origin, Severity, read_inline, read_text};
 
 /// Reads `input`, whose bytes that are no UTF-8 are replaced, as files are refused for them before.
 /// Whether there is no error in it as manifests.
@@ -37,7 +37,10 @@ fn judge(loaded: &Loaded, text: &str) {
             "{} twice",
             policy.server()
         );
-        assert!((1..=lines.len()).contains(&origin.line), "{origin:?}");
+        let Origin::File { line, .. } = origin else {
+            panic!("{origin:?} is no file");
+        };
+        assert!((1..=lines.len()).contains(line), "{origin:?}");
         judge_policy(policy);
     }
 }

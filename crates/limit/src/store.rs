@@ -31,6 +31,9 @@ pub trait BucketStore: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
+    /// The policies were not read yet, so that nobody knows what to ask the store.
+    #[error("the policies were not read yet")]
+    NoPolicies,
     /// The store cannot be reached, or refuses work for now.
     #[error("the store is unavailable: {reason}")]
     Unavailable {
@@ -70,6 +73,7 @@ impl StoreError {
     /// The name of this error's class: one of a few, for a metric label.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::NoPolicies => "no_policies",
             Self::Unavailable { kind, .. } => kind,
             Self::Partial(error) => error.kind(),
             Self::Timeout { .. } => "timeout",

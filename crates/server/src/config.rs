@@ -4,7 +4,7 @@
 //! environment) and the YAML file. [`Config`] is what is left when the sources are laid over each
 //! other and over the defaults.
 
-use std::{fmt, fs, io, num::NonZeroUsize, path::PathBuf, str::FromStr, thread, time::Duration};
+use std::{fmt, fs, num::NonZeroUsize, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use clap::Args;
 use serde::{Deserialize, Deserializer};
@@ -15,12 +15,16 @@ use crate::{CallerRule, Listen, OnOutage};
 
 mod audit;
 mod connections;
+mod error;
+mod kubernetes;
 mod store;
 mod telemetry;
 mod tls;
 
 pub use audit::{AuditConfig, AuditDestination, AuditSettings};
 pub use connections::{ConnectionBounds, ConnectionSettings};
+pub use error::ConfigError;
+pub use kubernetes::KubernetesSettings;
 pub use store::{RedisSettings, RedisTlsSettings, SentinelSettings, StoreConfig};
 pub use telemetry::OtlpExport;
 pub use tls::{TlsFiles, TlsSettings};
@@ -41,6 +45,10 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub policies: Vec<PathBuf>,
+
+    /// Policies from a cluster, instead of files.
+    #[command(flatten)]
+    pub kubernetes: KubernetesSettings,
 
     /// Where buckets live: `memory`, or a URL: `redis://host`, `redis+unix:///path`,
     /// `redis+sentinel://sentinel,…/master`, `redis+cluster://node,…`; `rediss…` for TLS
@@ -182,8 +190,8 @@ impl fmt::Debug for Secret {
 /// All that a limiter has to know to start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Files and folders of policy manifests.
-    pub policies: Vec<PathBuf>,
+    /// Where policies come from.
+    pub policies: PolicySource,
     /// Where buckets live.
     pub store: StoreConfig,
     /// Address of the gRPC API.
@@ -217,63 +225,13 @@ pub struct Config {
     pub callers: Vec<CallerRule>,
 }
 
-/// Why settings make no [`Config`].
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file does not hold settings.
-    #[error("{}: {field}: {reason}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The key that is wrong; `.` for the file as a whole.
-        field: String,
-        /// What is wrong, with line and column.
-        reason: String,
-    },
-    /// Without policies nothing would be limited.
-    #[error("no policies: give --policies PATH, TOOLGATE_POLICIES or `policies:` in the file")]
-    NoPolicies,
-    /// The store is none. What was given is not repeated, as it may hold a password.
-    #[error("store must be `memory` or a URL that begins with one of: {}", store::SCHEMES.join(" "))]
-    InvalidStore,
-    /// A setting makes sense only together with another.
-    #[error("{0}")]
-    Together(&'static str),
-    /// A duration that must not be zero.
-    #[error("{0} must be longer than 0s")]
-    ZeroDuration(&'static str),
-    /// A memory store that keeps nobody would refuse everybody.
-    #[error("memoryMaxUsers must be at least 1")]
-    NoUsers,
-    /// A share of denials.
-    #[error("audit.sampleRatio must be above 0 and at most 1, not {0}")]
-    SampleRatio(f64),
-    /// A bound of zero would shut everybody out.
-    #[error("{0} must be at least 1")]
-    ZeroCount(&'static str),
-    /// TLS needs a certificate and its key.
-    #[error("{0} is missing: TLS needs grpcTls.certificate and grpcTls.key")]
-    HalfOfTls(&'static str),
-    /// Whoever may open a Unix socket is known by its permissions.
-    #[error("grpcTls does not go with a Unix socket in grpcListen")]
-    TlsOnUnixSocket,
-    /// Callers are known by their certificates alone.
-    #[error("callers need grpcTls.clientCa: they are known by their certificates")]
-    CallersWithoutCa,
-    /// A rule without effect is a mistake.
-    #[error("callers: the rule of {0} grants nothing; give it servers or `admin: true`")]
-    NothingGranted(String),
-    /// One setting would undo the other.
-    #[error("insecureAdmin does not go with callers: list administrators with `admin: true`")]
-    AdminTwice,
+/// Where policies come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// Files and folders of manifests.
+    Files(Vec<PathBuf>),
+    /// The objects of a cluster.
+    Kubernetes(toolgate_kube::Config),
 }
 
 impl Settings {
@@ -309,6 +267,7 @@ impl Settings {
             } else {
                 self.policies
             },
+            kubernetes: self.kubernetes.over(below.kubernetes),
             store: self.store.or(below.store),
             grpc_listen: self.grpc_listen.or(below.grpc_listen),
             http_listen: self.http_listen.or(below.http_listen),
@@ -343,9 +302,6 @@ impl TryFrom<Settings> for Config {
     type Error = ConfigError;
 
     fn try_from(settings: Settings) -> Result<Self, ConfigError> {
-        if settings.policies.is_empty() {
-            return Err(ConfigError::NoPolicies);
-        }
         let memory_max_users = match settings.memory_max_users {
             Some(0) => return Err(ConfigError::NoUsers),
             most => most.unwrap_or(1_000_000),
@@ -359,7 +315,7 @@ impl TryFrom<Settings> for Config {
         }
         let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
         Ok(Self {
-            policies: settings.policies,
+            policies: policy_source(settings.policies, settings.kubernetes)?,
             store,
             grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
             http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),
@@ -378,6 +334,18 @@ impl TryFrom<Settings> for Config {
             otlp: settings.otlp.into(),
             callers: settings.callers,
         })
+    }
+}
+
+fn policy_source(
+    files: Vec<PathBuf>,
+    kubernetes: KubernetesSettings,
+) -> Result<PolicySource, ConfigError> {
+    match (files.is_empty(), kubernetes.into_config()?) {
+        (true, None) => Err(ConfigError::NoPolicies),
+        (false, None) => Ok(PolicySource::Files(files)),
+        (true, Some(cluster)) => Ok(PolicySource::Kubernetes(cluster)),
+        (false, Some(_)) => Err(ConfigError::TwoSources),
     }
 }
 

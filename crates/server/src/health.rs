@@ -10,6 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use toolgate_limit::StoreError;
+use toolgate_policy::ReloadStatus;
 use toolgate_proto::pb::{
     admin_service_server::SERVICE_NAME as ADMIN, limiter_service_server::SERVICE_NAME as LIMITER,
 };
@@ -30,6 +31,7 @@ pub(crate) enum Readiness {
 /// Probes the store until `stopping`, and then reports that nothing is served any more.
 pub(crate) struct Monitor {
     stores: Stores,
+    policies: watch::Receiver<ReloadStatus>,
     health: HealthReporter,
     readiness: watch::Sender<Readiness>,
     stopping: CancellationToken,
@@ -39,6 +41,7 @@ impl Monitor {
     /// A monitor, and what it finds.
     pub(crate) fn new(
         stores: Stores,
+        policies: watch::Receiver<ReloadStatus>,
         health: HealthReporter,
         stopping: CancellationToken,
     ) -> (Self, watch::Receiver<Readiness>) {
@@ -46,6 +49,7 @@ impl Monitor {
         let (readiness, found) = watch::channel(unknown);
         let monitor = Self {
             stores,
+            policies,
             health,
             readiness,
             stopping,
@@ -56,12 +60,31 @@ impl Monitor {
     pub(crate) async fn run(self) {
         self.set(ADMIN, ServingStatus::Serving).await;
         let stopping = self.stopping.clone();
-        stopping.run_until_cancelled(self.probes()).await;
+        let serves = async {
+            self.policies_are_read().await;
+            self.probes().await;
+        };
+        stopping.run_until_cancelled(serves).await;
         let stops = "the limiter is stopping".to_owned();
         self.readiness.send_replace(Readiness::NotReady(stops));
         for service in ["", LIMITER, ADMIN] {
             self.set(service, ServingStatus::NotServing).await;
         }
+    }
+
+    /// Until then nobody knows what is limited, and nothing is decided.
+    async fn policies_are_read(&self) {
+        let mut policies = self.policies.clone();
+        if policies.borrow().generation > 0 {
+            return;
+        }
+        let waits = "the policies were not read yet".to_owned();
+        self.readiness.send_replace(Readiness::NotReady(waits));
+        for service in ["", LIMITER] {
+            self.set(service, ServingStatus::NotServing).await;
+        }
+        // An error says that the registry is gone, and with it the server.
+        let _ = policies.wait_for(|status| status.generation > 0).await;
     }
 
     async fn probes(&self) {

@@ -34,8 +34,8 @@ pub use audit::{AuditError, Salt, SaltError};
 pub use callers::{CallerRule, InvalidSan, InvalidServerPattern, SanPattern, ServerPattern};
 pub use config::{
     AuditConfig, AuditDestination, AuditSettings, Config, ConfigError, ConnectionBounds,
-    ConnectionSettings, OtlpExport, RedisSettings, RedisTlsSettings, Secret, SentinelSettings,
-    Settings, StoreConfig, TlsFiles, TlsSettings,
+    ConnectionSettings, KubernetesSettings, OtlpExport, PolicySource, RedisSettings,
+    RedisTlsSettings, Secret, SentinelSettings, Settings, StoreConfig, TlsFiles, TlsSettings,
 };
 pub use listen::{InvalidListen, Listen};
 pub use outage::{OnOutage, StoreState};

@@ -10,6 +10,7 @@ use tonic::{
     service::{Routes, interceptor::InterceptedService},
 };
 use tonic_health::server::HealthReporter;
+use toolgate_kube::{ConnectError, KubernetesSource};
 use toolgate_limit::SystemClock;
 use toolgate_policy::{Diagnostics, FileSource, Registry, Watch};
 use toolgate_proto::{
@@ -20,7 +21,7 @@ use toolgate_redis::InvalidUrl;
 use toolgate_telemetry::MetricsExport;
 
 use crate::{
-    AuditError, Config, ConnectionBounds, Listen, StoreState,
+    AuditError, Config, ConnectionBounds, Listen, PolicySource, StoreState,
     audit::Audit,
     call::CallBound,
     connection::{Connections, Terms},
@@ -42,6 +43,9 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 /// connect anew takes far less, and who does not understand the notice keeps the limiter that long.
 const LONGEST_HANDOVER: Duration = Duration::from_secs(3);
 
+/// The longest time that a replica has to give back what it holds in a cluster when it stops.
+const LONGEST_LEAVE: Duration = Duration::from_secs(2);
+
 /// A limiter that has read its policies and taken its addresses.
 #[derive(Debug)]
 pub struct Server {
@@ -58,8 +62,16 @@ pub struct Server {
     bounds: ConnectionBounds,
     callers: Arc<CallerRules>,
     observation: Observation,
-    /// Reloads policies as long as the server lives.
-    _watch: Watch,
+    source: Source,
+}
+
+/// What keeps the policies up to date.
+#[derive(Debug)]
+enum Source {
+    /// As long as it lives.
+    Files { _watch: Watch },
+    /// While it runs.
+    Kubernetes(KubernetesSource),
 }
 
 /// Why a limiter cannot start or go on.
@@ -68,6 +80,9 @@ pub enum ServerError {
     /// The policies are wrong.
     #[error("the policies are not valid:\n{0}")]
     Policies(Diagnostics),
+    /// The cluster that has the policies cannot be asked.
+    #[error(transparent)]
+    Kubernetes(#[from] ConnectError),
     /// The policies cannot be watched.
     #[error("cannot watch the policies for changes")]
     Watch(#[source] io::Error),
@@ -101,14 +116,10 @@ pub enum ServerError {
 
 impl Server {
     /// Reads the policies and certificates, opens the store and takes the addresses. Redis need not
-    /// be there.
+    /// be there, nor the API server of a cluster that has the policies.
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
-        let mut source = FileSource::new(config.policies.clone());
         let registry = Arc::new(Registry::new(Arc::new(SystemClock::new())));
-        source.load(&registry).map_err(ServerError::Policies)?;
-        let watch = source
-            .watch(Arc::clone(&registry))
-            .map_err(ServerError::Watch)?;
+        let source = Source::open(&config.policies, &registry).await?;
         let mut metrics = config.metrics.then(|| Metrics::new(Arc::clone(&registry)));
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
         let observation = observation(config, &registry, counters)?;
@@ -126,7 +137,7 @@ impl Server {
             bounds: config.connections,
             callers: Arc::new(caller_rules(config)),
             observation,
-            _watch: watch,
+            source,
         })
     }
 
@@ -163,9 +174,22 @@ impl Server {
         let closing = CancellationToken::new();
 
         let (health, health_service) = tonic_health::server::health_reporter();
-        let (monitor, readiness) =
-            Monitor::new(self.stores.clone(), health.clone(), stopping.clone());
+        let (monitor, readiness) = Monitor::new(
+            self.stores.clone(),
+            self.registry.subscribe(),
+            health.clone(),
+            stopping.clone(),
+        );
         let monitor = tokio::spawn(monitor.run());
+        // Goes on while the calls in flight are answered, and has the time to leave the cluster.
+        let leaving = CancellationToken::new();
+        let source = match self.source {
+            Source::Files { _watch } => None,
+            Source::Kubernetes(source) => {
+                let (registry, leaving) = (Arc::clone(&self.registry), leaving.clone());
+                Some(tokio::spawn(source.run(registry, leaving)))
+            }
+        };
         let (tls, reload) = self.tls.unzip();
         // Ends with the value, and that with this call.
         let mut reloading = JoinSet::new();
@@ -226,11 +250,35 @@ impl Server {
                 })
             }
         };
+        leaving.cancel();
+        if let Some(source) = source
+            && timeout(LONGEST_LEAVE, source).await.is_err()
+        {
+            tracing::warn!(after = ?LONGEST_LEAVE, "stopped without a word to the cluster");
+        }
         if let Some(audit) = &self.observation.audit {
             audit.flush().await;
         }
         http.abort();
         outcome
+    }
+}
+
+impl Source {
+    /// Files are read at once; a cluster is asked later.
+    async fn open(source: &PolicySource, registry: &Arc<Registry>) -> Result<Self, ServerError> {
+        match source {
+            PolicySource::Files(paths) => {
+                let mut source = FileSource::new(paths.clone());
+                source.load(registry).map_err(ServerError::Policies)?;
+                let watch = source.watch(Arc::clone(registry));
+                let _watch = watch.map_err(ServerError::Watch)?;
+                Ok(Self::Files { _watch })
+            }
+            PolicySource::Kubernetes(config) => Ok(Self::Kubernetes(
+                KubernetesSource::connect(config.clone()).await?,
+            )),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     let config = Config::try_from(above.over(below.expect("valid"))).expect("valid");
     assert_eq!(
         config.policies,
-        [PathBuf::from("a.yaml"), PathBuf::from("b/")]
+        PolicySource::Files(vec!["a.yaml".into(), "b/".into()])
     );
     assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:1");
     assert_eq!(config.http_listen.to_string(), "127.0.0.1:7071");

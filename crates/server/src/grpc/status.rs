@@ -29,6 +29,7 @@ pub(crate) fn invalid(field: InvalidField) -> Status {
 pub(crate) fn undecided(error: &LimiterError) -> Status {
     let (code, reason) = match error {
         LimiterError::Store(error) => match error {
+            StoreError::NoPolicies => (Code::Unavailable, "POLICIES_NOT_READ"),
             StoreError::Unavailable { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
             StoreError::Partial(_) => (Code::Unavailable, "STORE_PARTLY_UNAVAILABLE"),
             StoreError::Timeout { .. } => (Code::Unavailable, "STORE_TIMEOUT"),

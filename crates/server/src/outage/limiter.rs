@@ -104,6 +104,11 @@ impl ReplicaLimiter {
         self.local.is_some()
     }
 
+    /// Before the first snapshot everything would seem to be unlimited.
+    fn knows_no_policies(&self) -> bool {
+        self.snapshot().generation() == 0
+    }
+
     fn store_decides(&self) -> Result<(), StoreError> {
         if self.breaker.is_open() {
             return Err(self.breaker.error());
@@ -117,6 +122,9 @@ impl ReplicaLimiter {
         checks: &[Check],
         omit_buckets: bool,
     ) -> Vec<Result<Answer, StoreError>> {
+        if self.knows_no_policies() {
+            return checks.iter().map(|_| Err(StoreError::NoPolicies)).collect();
+        }
         let Some(permit) = self.breaker.permit() else {
             return self.check_alone(checks, omit_buckets).await;
         };
@@ -160,6 +168,9 @@ impl ReplicaLimiter {
 
     /// As [`StoreLimiter::look`].
     pub(crate) async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
+        if self.knows_no_policies() {
+            return Err(StoreError::NoPolicies);
+        }
         if let Some(permit) = self.breaker.permit() {
             match self.shared.look(check).await {
                 Ok(answer) => return Ok(answer),

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use toolgate_limit::{Policies as _, Policy};
-use toolgate_server::{AuditDestination, Config, Listen, Server, Settings, StoreConfig};
+use toolgate_server::{
+    AuditDestination, Config, Listen, PolicySource, Server, Settings, StoreConfig,
+};
 use toolgate_telemetry::{EnvFilter, Log, LogFormat, Program, Telemetry};
 
 use super::Outcome;
@@ -92,7 +94,10 @@ fn greeting(server: &Server, config: &Config) -> String {
     let (grpc, http) = (server.grpc_address(), server.http_address());
     let snapshot = server.registry().snapshot();
     let policies = snapshot.policies();
-    let count = policies.len();
+    let source = match &config.policies {
+        PolicySource::Files(_) => policies.len().to_string(),
+        PolicySource::Kubernetes(cluster) => format!("of {} in Kubernetes", cluster.namespaces),
+    };
     let store = match &config.store {
         StoreConfig::Memory { .. } => "memory, of this process alone",
         StoreConfig::Redis(_) => "Redis, shared by all replicas",
@@ -112,7 +117,7 @@ fn greeting(server: &Server, config: &Config) -> String {
         "toolgate {version} is serving\n\
          \x20 gRPC      {grpc}{security}\n\
          \x20 HTTP      {http}  (/livez, /readyz{metrics})\n\
-         \x20 policies  {count}\n\
+         \x20 policies  {source}\n\
          \x20 store     {store}\n\
          {to_try}"
     )
