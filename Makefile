@@ -13,16 +13,21 @@ PARSER := .tools/python/prometheus_client
 PROMTOOL := .tools/bin/promtool
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# grpcurl is tested with where Go can build it; the official SDKs for MCP and a server from npm
-# everywhere.
+# grpcurl and a control plane of Kubernetes are tested with where Go can build them; the official
+# SDKs for MCP and a server from npm everywhere.
+GO            := $(shell command -v go)
 GRPCURL       := $(CURDIR)/.tools/bin/grpcurl
-TEST_FEATURES := --features toolgate-tests/sdk $(if $(shell command -v go),--features toolgate-tests/grpcurl)
+APISERVER     := $(CURDIR)/.tools/bin/kube-apiserver
+KUBECTL       := $(CURDIR)/.tools/bin/kubectl
+ETCD          := .tools/bin/etcd
+CRDS          := .tools/crds
+TEST_FEATURES := --features toolgate-tests/sdk $(if $(GO),--features toolgate-tests/grpcurl --features toolgate-tests/kubernetes)
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
 test: tools fmt clippy doc isolation proto alerts unit
 
-tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $(shell command -v go),$(GRPCURL))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -52,6 +57,24 @@ $(PARSER): | $(PYTHON)
 
 $(GRPCURL):
 	GOBIN=$(dir $@) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+# Unlike a release, a module does not know its version.
+$(APISERVER) $(KUBECTL) &:
+	cd tests/kubernetes && \
+	  version=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && \
+	  GOBIN=$(dir $@) go install -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$version" tool
+
+# Out of Debian's package, whose service is not wanted.
+$(ETCD):
+	@$(SUDO) apt-get update -qq
+	@mkdir -p $(@D) && cd $(@D) && apt-get download -q etcd-server
+	dpkg-deb --fsys-tarfile $(@D)/etcd-server_*.deb | tar -xO ./usr/bin/etcd > $@.new
+	@rm $(@D)/etcd-server_*.deb && chmod +x $@.new && mv $@.new $@
+
+$(CRDS): | $(PYTHON)
+	@rm -rf $@.new
+	$(PYTHON) tests/kubernetes/crds.py $@.new
+	@mv $@.new $@
 
 # Out of Debian's package, whose server is not wanted.
 $(PROMTOOL):
@@ -102,6 +125,7 @@ proto:
 unit:
 	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
 	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \
+	  TOOLGATE_TEST_CRDS="$(CURDIR)/$(CRDS)" \
 	  cargo test --workspace --locked $(TEST_FEATURES)
 
 # What a check costs; see docs/performance.md. SECTIONS chooses, for example `make performance SECTIONS="stream --quick"`.
