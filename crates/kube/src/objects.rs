@@ -214,9 +214,6 @@ impl Object {
             // It is right to have none.
             None => None,
         };
-        for warning in read.diagnostics.warnings() {
-            tracing::warn!("{warning}");
-        }
         Self {
             version,
             status,

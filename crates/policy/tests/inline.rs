@@ -66,7 +66,7 @@ rateLimiting:
     assert_eq!(
         loaded.diagnostics.to_string(),
         "\
-vmcp.yaml:4:3: warning: shared is the deprecated name of global; rename it
+vmcp.yaml:4:3: warning: shared is the deprecated name of global; rename it, if the ToolHive that the manifest is for knows global
   4 |   shared: {maxTokens: 1000, refillPeriod: {duration: 1m0s}}
     |   ^"
     );

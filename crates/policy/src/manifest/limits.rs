@@ -180,7 +180,8 @@ fn read_target(fields: &mut Fields<'_>, dialect: Dialect, report: &mut Report<'_
             );
             report.error(shared.place, message);
         } else {
-            let message = "shared is the deprecated name of global; rename it";
+            let message = "shared is the deprecated name of global; rename it, if the ToolHive that \
+                           the manifest is for knows global";
             report.warning(shared.place, message);
             global_path = fields.path_of("shared");
             global = Some(shared);
