@@ -32,15 +32,15 @@ impl fmt::Display for ObjectKey {
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
     pub(crate) key: ObjectKey,
-    pub(crate) version: Version,
+    pub(crate) revision: Revision,
     pub(crate) spec: Option<Value>,
     /// Of a `RateLimitPolicy` alone.
     pub(crate) status: Option<Value>,
 }
 
-/// Which version of which object of a name.
+/// Which revision of which object of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Version {
+pub(crate) struct Revision {
     /// Unlike that of an object of the same name before or after it.
     pub(crate) uid: String,
     /// Counts the changes of the specification, from 1.
@@ -50,7 +50,7 @@ pub(crate) struct Version {
     pub(crate) created: Option<Timestamp>,
 }
 
-impl Version {
+impl Revision {
     /// An object that does not count its generations, which none of ours does, may always be new.
     fn is_of_generation(&self, generation: i64) -> bool {
         self.generation > 0 && self.generation == generation
@@ -68,7 +68,7 @@ impl Observed {
                 namespace: metadata.namespace?,
                 name: metadata.name?,
             },
-            version: Version {
+            revision: Revision {
                 uid: metadata.uid.unwrap_or_default(),
                 generation: metadata.generation.unwrap_or_default(),
                 resource_version: metadata.resource_version.unwrap_or_default(),
@@ -83,7 +83,7 @@ impl Observed {
 /// An object, read.
 #[derive(Debug)]
 pub(crate) struct Object {
-    pub(crate) version: Version,
+    pub(crate) revision: Revision,
     pub(crate) status: Option<Value>,
     /// The server that it limits, as far as it says that rightly.
     pub(crate) server: Option<ServerId>,
@@ -162,26 +162,26 @@ impl Objects {
     fn put(&mut self, followed: &Followed, observed: Observed) {
         let Observed {
             key,
-            version,
+            revision,
             spec,
             status,
         } = observed;
         let seen = self.newest.entry(followed.clone()).or_default();
-        if is_newer(&version.resource_version, seen) {
-            seen.clone_from(&version.resource_version);
+        if is_newer(&revision.resource_version, seen) {
+            seen.clone_from(&revision.resource_version);
         }
         let before = self.known.remove(&key);
-        let before = before.filter(|before| before.version.uid == version.uid);
+        let before = before.filter(|before| before.revision.uid == revision.uid);
         let object = match before {
             // Its status has changed, or its labels.
-            Some(before) if version.is_of_generation(before.version.generation) => Object {
-                version,
+            Some(before) if revision.is_of_generation(before.revision.generation) => Object {
+                revision,
                 status,
                 ..before
             },
             before => {
                 let last_good = before.and_then(|before| before.limits);
-                Object::read(&key, version, spec.as_ref(), status, last_good)
+                Object::read(&key, revision, spec.as_ref(), status, last_good)
             }
         };
         self.known.insert(key, object);
@@ -198,13 +198,13 @@ impl Followed {
 impl Object {
     fn read(
         key: &ObjectKey,
-        version: Version,
+        revision: Revision,
         spec: Option<&Value>,
         status: Option<Value>,
         last_good: Option<Limits>,
     ) -> Self {
         let read = read_object(key.kind, &key.namespace, &key.name, spec);
-        let generation = version.generation;
+        let generation = revision.generation;
         let limits = match read.policy {
             Some(policy) => Some(Limits {
                 generation,
@@ -215,7 +215,7 @@ impl Object {
             None => None,
         };
         Self {
-            version,
+            revision,
             status,
             server: read.server,
             diagnostics: read.diagnostics,

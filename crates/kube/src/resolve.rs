@@ -81,7 +81,7 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
             (Some(limits), _, None) => {
                 let policy = Arc::clone(&limits.policy);
                 resolution.policies.push((policy, origin(key)));
-                let generation = (object.version.uid.clone(), limits.generation);
+                let generation = (object.revision.uid.clone(), limits.generation);
                 resolution.in_force.insert(key.clone(), generation);
             }
             (_, Some(server), Some(winner)) => {
@@ -103,7 +103,7 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
 
 /// What orders objects by age; one that does not know its own is the youngest.
 fn age<'o>(key: &'o ObjectKey, object: &Object) -> impl Ord + use<'o> {
-    let created = object.version.created;
+    let created = object.revision.created;
     (created.is_none(), created, key)
 }
 

@@ -18,7 +18,7 @@ use toolgate_policy::{Kind, Registry};
 
 use crate::{
     Config,
-    objects::{ObjectKey, Objects, Version},
+    objects::{ObjectKey, Objects, Revision},
     resolve::{Resolution, Verdict, resolve},
     watch::{Change, Followed, SILENCE, Watch, chain},
 };
@@ -56,7 +56,7 @@ pub(crate) struct View {
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
     pub(crate) key: ObjectKey,
-    pub(crate) version: Version,
+    pub(crate) revision: Revision,
     /// As the API server has it. Of a `RateLimitPolicy` alone.
     pub(crate) status: Option<Value>,
     pub(crate) verdict: Verdict,
@@ -177,7 +177,7 @@ impl Publisher {
             let object = self.objects.get(key)?;
             Some(Judged {
                 key: key.clone(),
-                version: object.version.clone(),
+                revision: object.revision.clone(),
                 status: object.status.clone(),
                 verdict: verdict.clone(),
             })

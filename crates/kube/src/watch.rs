@@ -31,7 +31,7 @@ const LOOK_FOR_KIND: Duration = Duration::from_secs(5);
 
 /// How long a kind that was served must be gone until its objects are taken for deleted. An API
 /// server that is starting may not know it for a moment.
-const KIND_IS_GONE: Duration = Duration::from_secs(60);
+const KIND_IS_GONE: Duration = Duration::from_mins(1);
 
 /// How long a connection may say nothing until another one is made: what a silent loss of the API
 /// server costs.

@@ -6,7 +6,7 @@ use super::*;
 pub(crate) fn policy(name: &str, uid: &str, generation: i64, spec: Value) -> Observed {
     Observed {
         key: key(name),
-        version: Version {
+        revision: Revision {
             uid: uid.to_owned(),
             generation,
             resource_version: (100 + generation).to_string(),
@@ -90,7 +90,7 @@ fn a_change_of_the_status_alone_is_not_read_anew() {
         .and_then(|a| a.limits.clone())
         .expect("limits");
     let mut touched = policy("a", "1", 1, limit(5));
-    touched.version.resource_version = "999".to_owned();
+    touched.revision.resource_version = "999".to_owned();
     touched.status = Some(json!({"observedGeneration": 1}));
     applied(&mut objects, touched);
     let object = objects.get(&key("a")).expect("known");

@@ -12,7 +12,7 @@ fn resolved(objects: &[(&str, i64, serde_json::Value)]) -> Resolution {
     let mut known = Objects::default();
     for (name, second, spec) in objects {
         let mut observed = policy(name, name, 1, spec.clone());
-        observed.version.created = Timestamp::from_second(*second).ok();
+        observed.revision.created = Timestamp::from_second(*second).ok();
         known.apply(all_policies(), Change::Applied(observed));
     }
     resolve(&known)

@@ -72,7 +72,7 @@ async fn changes_that_come_together_make_one_generation_and_those_without_effect
     assert_eq!(registry.snapshot().policies().len(), 100);
     // As every write of a status makes it.
     let mut touched = policy("p1", "p1", 1, limit(5));
-    touched.version.resource_version = "999".to_owned();
+    touched.revision.resource_version = "999".to_owned();
     touched.status = Some(json!({}));
     tell.send((all_policies(), Change::Applied(touched)))
         .await
