@@ -98,8 +98,8 @@ impl Watch {
                     self.tell(Change::Listed(Vec::new())).await?;
                 }
             }
-            Ok(Err(error)) => course.failed(&error),
-            Err(error) => course.failed(&error),
+            Ok(Err(error)) => course.failed(&error, Instant::now()),
+            Err(error) => course.failed(&error, Instant::now()),
         }
         Ok(None)
     }
@@ -118,7 +118,7 @@ impl Watch {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    course.failed(&error);
+                    course.failed(&error, Instant::now());
                     if is_unknown(&error) {
                         return Ok(());
                     }
@@ -181,6 +181,10 @@ fn is_unknown(error: &watcher::Error) -> bool {
     }
 }
 
+/// Failures further apart than this are news each: between two tries there is less, and a watch that
+/// goes on after a failure says nothing as long as nothing changes.
+const FAILURES_ARE_ONE: Duration = Duration::from_secs(30);
+
 /// How a watch has fared, told to the log once for each change.
 struct Course {
     kind: &'static str,
@@ -189,7 +193,7 @@ struct Course {
     was_listed: bool,
     /// Since when the API server does not know the kind.
     unknown_since: Option<Instant>,
-    is_failing: bool,
+    failed_at: Option<Instant>,
 }
 
 impl Course {
@@ -199,7 +203,7 @@ impl Course {
             namespace: followed.namespace.clone().unwrap_or_else(|| "*".to_owned()),
             was_listed: false,
             unknown_since: None,
-            is_failing: false,
+            failed_at: None,
         }
     }
 
@@ -207,18 +211,19 @@ impl Course {
         let Self {
             kind, namespace, ..
         } = self;
-        if !self.was_listed || self.is_failing || self.unknown_since.is_some() {
+        if !self.was_listed || self.failed_at.is_some() || self.unknown_since.is_some() {
             tracing::info!(kind, namespace, objects, "the cluster's objects are listed");
         }
-        (self.was_listed, self.unknown_since, self.is_failing) = (true, None, false);
+        (self.was_listed, self.unknown_since, self.failed_at) = (true, None, None);
     }
 
-    fn failed(&mut self, error: &(dyn std::error::Error + 'static)) {
+    fn failed(&mut self, error: &(dyn std::error::Error + 'static), now: Instant) {
         let Self {
             kind, namespace, ..
         } = self;
         let reason = chain(error);
-        if self.is_failing {
+        let before = self.failed_at.replace(now);
+        if before.is_some_and(|before| now.duration_since(before) < FAILURES_ARE_ONE) {
             tracing::debug!(
                 kind,
                 namespace,
@@ -233,7 +238,6 @@ impl Course {
                 "the cluster's objects cannot be watched; what is in force stays in force"
             );
         }
-        self.is_failing = true;
     }
 
     /// The API server says that it does not know the kind. Whether there are therefore no objects,
