@@ -26,6 +26,7 @@
 //! Each object stands for itself: one that is wrong holds up no other.
 
 mod config;
+mod instruments;
 mod objects;
 mod resolve;
 mod served;
@@ -33,4 +34,5 @@ mod source;
 mod watch;
 
 pub use config::{Config, Namespaces, NamespacesError};
+pub use instruments::Instruments;
 pub use source::{ConnectError, KubernetesSource};

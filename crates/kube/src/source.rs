@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use toolgate_policy::{Kind, Registry};
 
 use crate::{
-    Config,
+    Config, Instruments,
     objects::{ObjectKey, Objects, Revision},
     resolve::{Resolution, Verdict, resolve},
     watch::{Change, Followed, SILENCE, Watch, chain},
@@ -35,6 +35,7 @@ pub struct KubernetesSource {
     client: Client,
     config: Config,
     namespace: String,
+    instruments: Instruments,
 }
 
 /// The cluster's API cannot be had.
@@ -77,7 +78,17 @@ impl KubernetesSource {
             client,
             config,
             namespace,
+            instruments: Instruments::default(),
         })
+    }
+
+    /// The same source, which shows itself by `instruments`.
+    #[must_use]
+    pub fn observed_by(self, instruments: Instruments) -> Self {
+        Self {
+            instruments,
+            ..self
+        }
     }
 
     /// Keeps `registry` up to date until `stop`. The first generation comes once every object is
@@ -92,6 +103,7 @@ impl KubernetesSource {
                 client: self.client.clone(),
                 followed,
                 changes: tell.clone(),
+                instruments: self.instruments.clone(),
             };
             watches.spawn(watch.run());
         }
@@ -103,6 +115,7 @@ impl KubernetesSource {
             objects: Objects::default(),
             in_force: None,
             seen,
+            instruments: self.instruments,
         };
         stop.run_until_cancelled(publisher.run(changes)).await;
     }
@@ -126,6 +139,7 @@ struct Publisher {
     objects: Objects,
     in_force: Option<Resolution>,
     seen: watch::Sender<Option<Arc<View>>>,
+    instruments: Instruments,
 }
 
 impl Publisher {
@@ -150,6 +164,7 @@ impl Publisher {
             .is_some_and(|known| known.is_same(&resolution))
         {
             self.tell_of_news(&resolution);
+            self.instruments.resolved(&resolution);
             let policies = resolution.policies.clone();
             let count = policies.len();
             let rejected = resolution.rejected.clone();

@@ -19,6 +19,7 @@ use tokio::{
 use toolgate_policy::Kind;
 
 use crate::{
+    Instruments,
     objects::Observed,
     served::{is_not_found, served},
 };
@@ -63,6 +64,7 @@ pub(crate) struct Watch {
     pub(crate) client: Client,
     pub(crate) followed: Followed,
     pub(crate) changes: mpsc::Sender<(Followed, Change)>,
+    pub(crate) instruments: Instruments,
 }
 
 /// Told of nobody: whoever listened is gone, and so the watch ends.
@@ -71,7 +73,7 @@ struct Unheard;
 impl Watch {
     /// Follows the objects until nobody listens.
     pub(crate) async fn run(self) {
-        let mut course = Course::new(&self.followed);
+        let mut course = Course::new(&self.followed, self.instruments.clone());
         loop {
             let ended = match self.look(&mut course).await {
                 Ok(Some(resource)) => self.follow(&resource, &mut course).await,
@@ -194,16 +196,18 @@ struct Course {
     /// Since when the API server does not know the kind.
     unknown_since: Option<Instant>,
     failed_at: Option<Instant>,
+    instruments: Instruments,
 }
 
 impl Course {
-    fn new(followed: &Followed) -> Self {
+    fn new(followed: &Followed, instruments: Instruments) -> Self {
         Self {
             kind: followed.kind.as_str(),
             namespace: followed.namespace.clone().unwrap_or_else(|| "*".to_owned()),
             was_listed: false,
             unknown_since: None,
             failed_at: None,
+            instruments,
         }
     }
 
@@ -218,11 +222,9 @@ impl Course {
     }
 
     fn failed(&mut self, error: &(dyn std::error::Error + 'static), now: Instant) {
-        let Self {
-            kind, namespace, ..
-        } = self;
-        let reason = chain(error);
+        self.instruments.failed(self.kind);
         let before = self.failed_at.replace(now);
+        let (kind, namespace, reason) = (self.kind, &self.namespace, chain(error));
         if before.is_some_and(|before| now.duration_since(before) < FAILURES_ARE_ONE) {
             tracing::debug!(
                 kind,

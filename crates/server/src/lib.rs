@@ -26,6 +26,7 @@ mod outage;
 mod preface;
 mod server;
 mod socket;
+mod source;
 mod stores;
 mod tls;
 mod worker;

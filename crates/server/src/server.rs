@@ -10,9 +10,9 @@ use tonic::{
     service::{Routes, interceptor::InterceptedService},
 };
 use tonic_health::server::HealthReporter;
-use toolgate_kube::{ConnectError, KubernetesSource};
+use toolgate_kube::ConnectError;
 use toolgate_limit::SystemClock;
-use toolgate_policy::{Diagnostics, FileSource, Registry, Watch};
+use toolgate_policy::{Diagnostics, Registry};
 use toolgate_proto::{
     FILE_DESCRIPTOR_SET,
     pb::{admin_service_server::AdminServiceServer, limiter_service_server::LimiterServiceServer},
@@ -21,7 +21,7 @@ use toolgate_redis::InvalidUrl;
 use toolgate_telemetry::MetricsExport;
 
 use crate::{
-    AuditError, Config, ConnectionBounds, Listen, PolicySource, StoreState,
+    AuditError, Config, ConnectionBounds, Listen, StoreState,
     audit::Audit,
     call::CallBound,
     connection::{Connections, Terms},
@@ -30,6 +30,7 @@ use crate::{
     http,
     listen::Listener,
     observe::{Activity, Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
+    source::Source,
     stores::Stores,
     tls::{Reload, Tls, TlsError},
     worker::Workers,
@@ -42,9 +43,6 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 /// The longest time that callers have to take their checks elsewhere when the limiter stops. To
 /// connect anew takes far less, and who does not understand the notice keeps the limiter that long.
 const LONGEST_HANDOVER: Duration = Duration::from_secs(3);
-
-/// The longest time that a replica has to give back what it holds in a cluster when it stops.
-const LONGEST_LEAVE: Duration = Duration::from_secs(2);
 
 /// A limiter that has read its policies and taken its addresses.
 #[derive(Debug)]
@@ -63,15 +61,6 @@ pub struct Server {
     callers: Arc<CallerRules>,
     observation: Observation,
     source: Source,
-}
-
-/// What keeps the policies up to date.
-#[derive(Debug)]
-enum Source {
-    /// As long as it lives.
-    Files { _watch: Watch },
-    /// While it runs.
-    Kubernetes(KubernetesSource),
 }
 
 /// Why a limiter cannot start or go on.
@@ -119,8 +108,8 @@ impl Server {
     /// be there, nor the API server of a cluster that has the policies.
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
         let registry = Arc::new(Registry::new(Arc::new(SystemClock::new())));
-        let source = Source::open(&config.policies, &registry).await?;
         let mut metrics = config.metrics.then(|| Metrics::new(Arc::clone(&registry)));
+        let source = Source::open(&config.policies, &registry, metrics.as_mut()).await?;
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
         let observation = observation(config, &registry, counters)?;
         Ok(Self {
@@ -181,15 +170,8 @@ impl Server {
             stopping.clone(),
         );
         let monitor = tokio::spawn(monitor.run());
-        // Goes on while the calls in flight are answered, and has the time to leave the cluster.
-        let leaving = CancellationToken::new();
-        let source = match self.source {
-            Source::Files { _watch } => None,
-            Source::Kubernetes(source) => {
-                let (registry, leaving) = (Arc::clone(&self.registry), leaving.clone());
-                Some(tokio::spawn(source.run(registry, leaving)))
-            }
-        };
+        // Goes on while the calls in flight are answered.
+        let source = self.source.start(&self.registry);
         let (tls, reload) = self.tls.unzip();
         // Ends with the value, and that with this call.
         let mut reloading = JoinSet::new();
@@ -250,35 +232,12 @@ impl Server {
                 })
             }
         };
-        leaving.cancel();
-        if let Some(source) = source
-            && timeout(LONGEST_LEAVE, source).await.is_err()
-        {
-            tracing::warn!(after = ?LONGEST_LEAVE, "stopped without a word to the cluster");
-        }
+        source.leave().await;
         if let Some(audit) = &self.observation.audit {
             audit.flush().await;
         }
         http.abort();
         outcome
-    }
-}
-
-impl Source {
-    /// Files are read at once; a cluster is asked later.
-    async fn open(source: &PolicySource, registry: &Arc<Registry>) -> Result<Self, ServerError> {
-        match source {
-            PolicySource::Files(paths) => {
-                let mut source = FileSource::new(paths.clone());
-                source.load(registry).map_err(ServerError::Policies)?;
-                let watch = source.watch(Arc::clone(registry));
-                let _watch = watch.map_err(ServerError::Watch)?;
-                Ok(Self::Files { _watch })
-            }
-            PolicySource::Kubernetes(config) => Ok(Self::Kubernetes(
-                KubernetesSource::connect(config.clone()).await?,
-            )),
-        }
     }
 }
 

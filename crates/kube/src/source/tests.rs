@@ -19,6 +19,7 @@ fn publisher() -> (
         objects: Objects::default(),
         in_force: None,
         seen: watch::channel(None).0,
+        instruments: Instruments::default(),
     };
     (registry, tell, tokio::spawn(publisher.run(changes)))
 }

@@ -1,10 +1,11 @@
 use super::*;
 
 fn course(kind: Kind) -> Course {
-    Course::new(&Followed {
+    let followed = Followed {
         kind,
         namespace: None,
-    })
+    };
+    Course::new(&followed, Instruments::default())
 }
 
 #[test]

@@ -76,6 +76,11 @@ impl Metrics {
         Instruments::register(&mut self.exposed)
     }
 
+    /// Instruments for a source of policies in a cluster.
+    pub(crate) fn kubernetes(&mut self) -> toolgate_kube::Instruments {
+        toolgate_kube::Instruments::register(&mut self.exposed)
+    }
+
     /// What checks are counted in.
     pub(crate) const fn counters(&self) -> &Counters {
         &self.counters

@@ -1,0 +1,83 @@
+//! Where the policies come from, and what keeps them up to date.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use toolgate_kube::KubernetesSource;
+use toolgate_policy::{FileSource, Registry, Watch};
+
+use crate::{PolicySource, ServerError, observe::Metrics};
+
+/// The longest time that a replica has to give back what it holds in a cluster when it stops.
+const LONGEST_LEAVE: Duration = Duration::from_secs(2);
+
+/// A source that is open.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Its policies are in force, and followed already.
+    Files(Watch),
+    /// Nobody was asked yet.
+    Kubernetes(Box<KubernetesSource>),
+}
+
+/// A source that keeps the policies up to date.
+#[must_use = "dropping it stops that"]
+pub(crate) enum Running {
+    Files(Watch),
+    Kubernetes(JoinHandle<()>, CancellationToken),
+}
+
+impl Source {
+    /// Reads files at once, which must be right. A cluster need not be there.
+    pub(crate) async fn open(
+        source: &PolicySource,
+        registry: &Arc<Registry>,
+        metrics: Option<&mut Metrics>,
+    ) -> Result<Self, ServerError> {
+        match source {
+            PolicySource::Files(paths) => {
+                let mut files = FileSource::new(paths.clone());
+                files.load(registry).map_err(ServerError::Policies)?;
+                let watch = files.watch(Arc::clone(registry));
+                Ok(Self::Files(watch.map_err(ServerError::Watch)?))
+            }
+            PolicySource::Kubernetes(config) => {
+                let source = KubernetesSource::connect(config.clone()).await?;
+                let source = match metrics {
+                    Some(metrics) => source.observed_by(metrics.kubernetes()),
+                    None => source,
+                };
+                Ok(Self::Kubernetes(Box::new(source)))
+            }
+        }
+    }
+
+    /// Keeps `registry` up to date, on the current runtime.
+    pub(crate) fn start(self, registry: &Arc<Registry>) -> Running {
+        match self {
+            Self::Files(watch) => Running::Files(watch),
+            Self::Kubernetes(source) => {
+                let stop = CancellationToken::new();
+                let running = source.run(Arc::clone(registry), stop.clone());
+                Running::Kubernetes(tokio::spawn(running), stop)
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Stops, and gives back what is held in a cluster, within a bound.
+    pub(crate) async fn leave(self) {
+        match self {
+            Self::Files(watch) => drop(watch),
+            Self::Kubernetes(mut running, stop) => {
+                stop.cancel();
+                if timeout(LONGEST_LEAVE, &mut running).await.is_err() {
+                    running.abort();
+                    tracing::warn!(after = ?LONGEST_LEAVE, "stopped without taking leave of the cluster");
+                }
+            }
+        }
+    }
+}
