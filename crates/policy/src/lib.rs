@@ -60,7 +60,7 @@ mod reload;
 mod watch;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use manifest::Kind;
+pub use manifest::{Kind, MAX_DURATION_CHARS, MAX_OPERATIONS};
 pub use object::{ObjectManifest, read_object};
 pub use read::{Loaded, Origin, read_inline, read_paths, read_text};
 pub use registry::{Registry, ReloadFailure, ReloadStatus};

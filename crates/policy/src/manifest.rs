@@ -16,6 +16,9 @@ mod quota;
 mod rate_limit_policy;
 mod toolhive;
 
+pub use limits::MAX_OPERATIONS;
+pub use quota::MAX_DURATION_CHARS;
+
 /// What a document says.
 #[derive(Debug, Default)]
 pub(crate) struct Manifest {

@@ -11,6 +11,10 @@ use crate::{
     node::{Entry, Node, Value},
 };
 
+/// The most tools that one manifest may limit; and so prompts, and resources. An API server bounds
+/// what it spends on the rules of a resource, and for that the lists in it must be bounded.
+pub const MAX_OPERATIONS: usize = 4_096;
+
 /// Whose words the block is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -75,6 +79,14 @@ impl Limits {
             report.error(list.node.place, message);
             return;
         };
+        if items.len() > MAX_OPERATIONS {
+            let message = format!(
+                "{path} must have at most {MAX_OPERATIONS} items, not {}",
+                items.len()
+            );
+            report.error(list.node.place, message);
+            return;
+        }
         let mut first_places = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             let path = format!("{path}[{i}]");
@@ -189,7 +201,7 @@ fn read_target(fields: &mut Fields<'_>, dialect: Dialect, report: &mut Report<'_
     }
     let per_user = fields.entry("perUser");
     let per_user_path = fields.path_of("perUser");
-    let mut quota = |entry: Option<&Entry>, path| read_quota(&entry?.node, path, report);
+    let mut quota = |entry: Option<&Entry>, path| read_quota(&entry?.node, path, dialect, report);
     Target {
         quotas: Quotas {
             global: quota(global, global_path),
