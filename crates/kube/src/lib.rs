@@ -26,6 +26,7 @@
 //! Each object stands for itself: one that is wrong holds up no other.
 
 mod config;
+mod crd;
 mod instruments;
 mod objects;
 mod resolve;
@@ -34,5 +35,9 @@ mod source;
 mod watch;
 
 pub use config::{Config, Namespaces, NamespacesError};
+pub use crd::{
+    Mode, PromptLimits, Quota, RateLimitPolicy, RateLimitPolicySpec, RateLimitPolicyStatus,
+    ReplicaGeneration, ResourceLimits, ToolLimits, definition_yaml,
+};
 pub use instruments::Instruments;
 pub use source::{ConnectError, KubernetesSource};

@@ -3,6 +3,7 @@
 mod bench;
 mod buckets;
 mod check;
+mod crd;
 mod peek;
 mod policies;
 mod pseudonym;
@@ -41,6 +42,7 @@ enum Command {
     Reset(reset::Reset),
     Policies(policies::Policies),
     Validate(validate::Validate),
+    Crd(crd::Crd),
     Pseudonym(pseudonym::Pseudonym),
     Bench(bench::Bench),
     Top(top::Top),
@@ -72,6 +74,7 @@ pub(crate) fn run(toolgate: Toolgate) -> anyhow::Result<Outcome> {
             Command::Reset(reset) => reset.run().await,
             Command::Policies(policies) => policies.run().await,
             Command::Validate(validate) => validate.run(),
+            Command::Crd(_) => crd::Crd::run(),
             Command::Pseudonym(pseudonym) => pseudonym.run(),
             Command::Bench(bench) => bench.run().await,
             Command::Top(top) => top.run().await,

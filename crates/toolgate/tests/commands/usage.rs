@@ -58,3 +58,14 @@ fn the_help_tells_the_exit_codes_and_the_default_of_output() {
     assert!(help.contains("[default: table]"), "{help}");
     assert!(help.contains("TOOLGATE_ENDPOINT"), "{help}");
 }
+
+#[test]
+fn crd_prints_the_definition_that_deploy_holds() {
+    let ran = ran("crd");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let held = include_str!("../../../../deploy/crds/toolgate.dev_ratelimitpolicies.yaml");
+    assert!(
+        ran.stdout == held,
+        "deploy/crds is not what toolgate crd prints"
+    );
+}
