@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto alerts performance top-capture fuzz deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto alerts charts chart-copies performance top-capture fuzz deny clean
 
 CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-policy toolgate-kube toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
@@ -13,21 +13,23 @@ PARSER := .tools/python/prometheus_client
 PROMTOOL := .tools/bin/promtool
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# grpcurl and a control plane of Kubernetes are tested with where Go can build them; the official
+# grpcurl, Helm and a control plane of Kubernetes are tested with where Go can build them; the official
 # SDKs for MCP and a server from npm everywhere.
 GO            := $(shell command -v go)
 GRPCURL       := $(CURDIR)/.tools/bin/grpcurl
 APISERVER     := $(CURDIR)/.tools/bin/kube-apiserver
 KUBECTL       := $(CURDIR)/.tools/bin/kubectl
 ETCD          := .tools/bin/etcd
+HELM          := $(CURDIR)/.tools/bin/helm
+SCHEMAS       := .tools/python/kubernetes-validate
 CRDS          := .tools/crds
 TEST_FEATURES := --features toolgate-tests/sdk $(if $(GO),--features toolgate-tests/grpcurl --features toolgate-tests/kubernetes)
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
-test: tools fmt clippy doc isolation proto alerts unit
+test: tools fmt clippy doc isolation proto alerts $(if $(GO),charts) unit
 
-tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS) $(HELM) $(SCHEMAS))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -57,6 +59,14 @@ $(PARSER): | $(PYTHON)
 
 $(GRPCURL):
 	GOBIN=$(dir $@) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+$(HELM):
+	GOBIN=$(dir $@) go install -ldflags "-s -w" helm.sh/helm/v4/cmd/helm@v4.3.1
+
+# The schemas of all versions of Kubernetes.
+$(SCHEMAS): | $(PYTHON)
+	$(PYTHON) -m pip install --quiet kubernetes-validate==1.37.0
+	touch $@
 
 # Unlike a release, a module does not know its version.
 $(APISERVER) $(KUBECTL) &:
@@ -117,6 +127,19 @@ isolation:
 alerts:
 	$(PROMTOOL) check rules deploy/observability/alerts.yaml
 	$(PROMTOOL) test rules deploy/observability/alerts.test.yaml
+
+# All that deploy/ would put into a cluster; what is looked at is said in tests/charts/check.py. What Helm
+# makes of each variant stays in target/rendered.
+charts:
+	cargo build --workspace --bin toolgate --bin vmcp --locked
+	target="$${CARGO_TARGET_DIR:-target}"; \
+	  $(PYTHON) -B tests/charts/check.py --programs "$$target/debug" --rendered "$$target/rendered"
+
+# Charts hold copies, as Helm packs nothing from outside of them.
+chart-copies:
+	cp deploy/observability/{alerts.yaml,grafana-dashboard.json} deploy/helm/toolgate/files/
+	rm -f deploy/helm/toolgate/crds/*.yaml
+	cp deploy/crds/*.yaml deploy/helm/toolgate/crds/
 
 proto:
 	$(BUF) lint

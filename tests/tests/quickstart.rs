@@ -107,7 +107,8 @@ async fn validate_accepts_toolhive_s_deprecated_name_with_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("vmcp.yaml");
     let text = std::fs::read_to_string(example("toolhive-virtualmcpserver.yaml")).expect("text");
-    std::fs::write(&path, text.replace("      global:\n", "      shared:\n")).expect("written");
+    let shared = "    rateLimiting:\n      shared: {maxTokens: 1000, refillPeriod: 1m0s}\n";
+    std::fs::write(&path, text.replace("    rateLimiting:\n", shared)).expect("written");
     let toolgate = toolgate().expect("built");
     let output = run(toolgate, &["validate", path.to_str().expect("UTF-8")]).await;
     assert_eq!(output.status.code(), Some(0));
