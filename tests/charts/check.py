@@ -19,6 +19,7 @@ All of it is done, and all that is wrong is shown, before it exits with 1.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import alerts
@@ -28,6 +29,7 @@ import refused
 import render
 import schema
 import start
+from manifests import Release
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -38,46 +40,31 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tools", type=Path, default=ROOT / ".tools")
     parser.add_argument("--rendered", type=Path, default=ROOT / "target/rendered")
-    parser.add_argument("--programs", type=Path, help="folder of toolgate and vmcp")
+    parser.add_argument("--programs", type=Path, default=ROOT / "target/debug", help="folder of toolgate and vmcp")
     given = parser.parse_args()
     tools = given.tools.resolve()
 
-    problems: list[str] = []
+    failed = False
 
-    def step(name: str, found: tuple[str, list[str]], began: float) -> None:
-        done, wrong = found
+    def step(name: str, look: Callable[[], tuple[str, list[str]]]) -> None:
+        nonlocal failed
+        began = time.monotonic()
+        done, wrong = look()
         print(f"{name:8} {done} ({time.monotonic() - began:.1f} s)", flush=True)
         for line in wrong:
             print(f"error: {line}", file=sys.stderr, flush=True)
-        problems.extend(wrong)
+        failed = failed or bool(wrong)
 
-    began = time.monotonic()
-    step("copies", copies.check(ROOT, CHARTS), began)
-
-    began = time.monotonic()
-    step("lint", render.lint(tools, CHARTS), began)
-
-    began = time.monotonic()
-    releases, found = render.render(tools, ROOT, CHARTS, given.rendered)
-    step("render", found, began)
-
-    began = time.monotonic()
-    step("schema", schema.check(tools, ROOT, releases), began)
-
-    began = time.monotonic()
-    step("fit", fit.check(releases), began)
-
-    began = time.monotonic()
-    step("alerts", alerts.check(tools, releases), began)
-
-    if given.programs:
-        began = time.monotonic()
-        step("start", start.check(given.programs.resolve(), ROOT, releases), began)
-
-    began = time.monotonic()
-    step("refused", refused.check(tools, CHARTS, HERE / "refused.yaml"), began)
-
-    return 1 if problems else 0
+    releases: list[Release] = []
+    step("copies", lambda: copies.check(ROOT, CHARTS))
+    step("lint", lambda: render.lint(tools, CHARTS))
+    step("render", lambda: render.render(tools, ROOT, CHARTS, given.rendered, releases))
+    step("schema", lambda: schema.check(tools, ROOT, releases))
+    step("fit", lambda: fit.check(releases))
+    step("alerts", lambda: alerts.check(tools, releases))
+    step("start", lambda: start.check(given.programs.resolve(), ROOT, releases))
+    step("refused", lambda: refused.check(tools, CHARTS, HERE / "refused.yaml"))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -51,13 +51,13 @@ def template(
 
 
 def render(
-    tools: Path, root: Path, charts: list[Path], keep: Path
-) -> tuple[list[Release], tuple[str, list[str]]]:
-    """Renders, and keeps what came of it as files in `keep`, for tests with an API server."""
+    tools: Path, root: Path, charts: list[Path], keep: Path, releases: list[Release]
+) -> tuple[str, list[str]]:
+    """Renders into `releases`, and keeps it as files in `keep`, for tests with an API server."""
     keep.mkdir(parents=True, exist_ok=True)
     for old in keep.glob("*.yaml"):
         old.unlink()
-    releases, wrong = [], []
+    wrong = []
 
     def take(name: str, result: subprocess.CompletedProcess[str]) -> Release | None:
         if result.returncode:
@@ -102,7 +102,7 @@ def render(
             releases.append(Release(str(file.relative_to(root)), manifests))
 
     count = sum(len(release.manifests) for release in releases)
-    return releases, (f"{count} manifests in {len(releases)} renderings and files", wrong)
+    return f"{count} manifests in {len(releases)} renderings and files", wrong
 
 
 def plain_manifests(root: Path) -> list[Path]:

@@ -7,8 +7,11 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import yaml
 
-from manifests import Release, documents, label
+from manifests import Release, label
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The oldest that the charts take, and the newest that they were looked at with.
 VERSIONS = ["1.29", "1.36"]
@@ -69,8 +72,9 @@ def custom_resources(folders: list[Path]) -> dict[tuple[str, str], Any]:
     found = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
-            for definition in documents(file.read_text()):
-                if definition.get("kind") != "CustomResourceDefinition":
+            # Of others, and megabytes: by libyaml, where that is.
+            for definition in yaml.load_all(file.read_text(), Loader=LOADER):
+                if not definition or definition.get("kind") != "CustomResourceDefinition":
                     continue
                 spec = definition["spec"]
                 for version in spec["versions"]:
@@ -84,28 +88,23 @@ def custom_resources(folders: list[Path]) -> dict[tuple[str, str], Any]:
 
 
 def closed(schema: Any) -> Any:
-    """`schema`, without room for fields that it does not name, and in the words of JSON Schema."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
+    """`schema`, without room for fields that it does not name, and in the words of JSON Schema.
+
+    `allOf` and its like stay as they are: they name some of the fields, and a structural schema has all
+    of them outside. CEL is for the API server."""
     if not isinstance(schema, dict):
         return schema
-    # Parts of a whole, which may name some of the fields; a structural schema has all of them outside.
-    open_parts = ("allOf", "anyOf", "oneOf", "not")
-    result = {
-        key: value if key in open_parts else closed(value)
-        for key, value in schema.items()
-        # CEL is for the API server.
-        if not key.startswith("x-kubernetes") and key not in ("default", "nullable", "format")
-    }
+    result = dict(schema)
+    if "properties" in schema:
+        result["properties"] = {name: closed(field) for name, field in schema["properties"].items()}
+    for part in ("items", "additionalProperties"):
+        if part in schema:
+            result[part] = closed(schema[part])
     if schema.get("x-kubernetes-int-or-string"):
         result.pop("anyOf", None)
         result["type"] = ["integer", "string"]
     elif schema.get("nullable") and "type" in schema:
         result["type"] = [schema["type"], "null"]
-    if (
-        isinstance(schema.get("properties"), dict)
-        and schema.get("type") == "object"
-        and not schema.get("x-kubernetes-preserve-unknown-fields")
-    ):
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
         result.setdefault("additionalProperties", False)
     return result
