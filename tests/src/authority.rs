@@ -65,6 +65,15 @@ impl Authority {
         self.sign(names, |_| {})
     }
 
+    /// Credentials of somebody who is known by a name and an organization, as Kubernetes takes them.
+    pub fn credentials_of(&self, name: &str, organization: &str) -> Credentials {
+        self.sign(&[], |params| {
+            let who = &mut params.distinguished_name;
+            who.push(DnType::CommonName, name);
+            who.push(DnType::OrganizationName, organization);
+        })
+    }
+
     /// One that was valid until long ago.
     pub fn expired(&self, names: &[&str]) -> Credentials {
         self.sign(names, |params| {

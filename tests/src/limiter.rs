@@ -30,10 +30,22 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Limiter {
     running: Running,
     /// With what it was started.
-    policies: PathBuf,
+    source: Source,
     arguments: Vec<OsString>,
     /// The policies, if the limiter has a file of its own.
     _policies: Option<PolicyFile>,
+}
+
+/// Where a limiter has its policies from.
+#[derive(Clone, Debug)]
+enum Source {
+    /// A file, or a folder of files.
+    Files(PathBuf),
+    /// The namespaces of the cluster to which this kubeconfig leads.
+    Cluster {
+        kubeconfig: PathBuf,
+        namespaces: String,
+    },
 }
 
 /// One process of a limiter, from start to end.
@@ -74,11 +86,33 @@ impl Limiter {
         arguments: impl IntoIterator<Item = A>,
         adjust: impl FnOnce(&mut Command),
     ) -> Result<Self> {
+        Self::start_from(Source::Files(policies.to_owned()), arguments, adjust).await
+    }
+
+    /// A limiter with the policies of `namespaces`, as `--kubernetes-namespaces` takes them, and more
+    /// arguments, which listens. It need not be ready.
+    pub async fn in_cluster<A: AsRef<OsStr>>(
+        kubeconfig: &Path,
+        namespaces: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let source = Source::Cluster {
+            kubeconfig: kubeconfig.to_owned(),
+            namespaces: namespaces.to_owned(),
+        };
+        Self::start_from(source, arguments, |_| {}).await
+    }
+
+    async fn start_from<A: AsRef<OsStr>>(
+        source: Source,
+        arguments: impl IntoIterator<Item = A>,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let owned = |argument: A| argument.as_ref().to_owned();
         let arguments: Vec<_> = arguments.into_iter().map(owned).collect();
         Ok(Self {
-            running: Running::start(policies, &arguments, adjust).await?,
-            policies: policies.to_owned(),
+            running: Running::start(&source, &arguments, adjust).await?,
+            source,
             arguments,
             _policies: None,
         })
@@ -92,7 +126,7 @@ impl Limiter {
     /// Starts it anew with the arguments that it had, after its end. A free port is another one
     /// then; a Unix socket is the same.
     pub async fn restart(&mut self) -> Result<()> {
-        self.running = Running::start(&self.policies, &self.arguments, |_| {}).await?;
+        self.running = Running::start(&self.source, &self.arguments, |_| {}).await?;
         Ok(())
     }
 
@@ -162,15 +196,23 @@ impl Limiter {
 
 impl Running {
     async fn start(
-        policies: &Path,
+        source: &Source,
         arguments: &[OsString],
         adjust: impl FnOnce(&mut Command),
     ) -> Result<Self> {
         let log = tempfile::NamedTempFile::new()?;
         let mut command = Command::new(toolgate()?);
+        command.args(["serve", "--log-format", "json"]);
+        match source {
+            Source::Files(policies) => command.arg("--policies").arg(policies),
+            Source::Cluster {
+                kubeconfig,
+                namespaces,
+            } => command
+                .args(["--kubernetes-namespaces", namespaces])
+                .env("KUBECONFIG", kubeconfig),
+        };
         command
-            .args(["serve", "--log-format", "json", "--policies"])
-            .arg(policies)
             .args(arguments)
             // A flag among the arguments wins.
             .env("TOOLGATE_GRPC_LISTEN", "127.0.0.1:0")

@@ -1,0 +1,11 @@
+//! Limiters that have their policies from a real control plane of Kubernetes.
+
+#![cfg(feature = "kubernetes")]
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod control_plane;
+mod crd;
+mod figures;
+mod source;
+mod stage;
+mod virtual_servers;
