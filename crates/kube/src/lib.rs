@@ -32,6 +32,7 @@ mod objects;
 mod resolve;
 mod served;
 mod source;
+mod status;
 mod watch;
 
 pub use config::{Config, Namespaces, NamespacesError};

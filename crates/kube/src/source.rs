@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::join;
 use kube::Client;
 use serde_json::Value;
 use tokio::{
@@ -14,12 +15,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use toolgate_limit::{ServerId, SystemClock};
 use toolgate_policy::{Kind, Registry};
 
 use crate::{
     Config, Instruments,
     objects::{ObjectKey, Objects, Revision},
     resolve::{Resolution, Verdict, resolve},
+    status::Reporter,
     watch::{Change, Followed, SILENCE, Watch, chain},
 };
 
@@ -58,6 +61,8 @@ pub(crate) struct View {
 pub(crate) struct Judged {
     pub(crate) key: ObjectKey,
     pub(crate) revision: Revision,
+    /// The server that it limits, as far as it says that rightly.
+    pub(crate) server: Option<ServerId>,
     /// As the API server has it. Of a `RateLimitPolicy` alone.
     pub(crate) status: Option<Value>,
     pub(crate) verdict: Verdict,
@@ -108,16 +113,24 @@ impl KubernetesSource {
             watches.spawn(watch.run());
         }
         drop(tell);
-        let (seen, _) = watch::channel(None);
+        let (seen, views) = watch::channel(None);
+        let reporting = async {
+            if self.config.status {
+                let clock = Arc::new(SystemClock::new());
+                let (client, namespace) = (&self.client, &self.namespace);
+                let reporter = Reporter::new(client, &self.config, namespace, views, clock);
+                Box::pin(reporter.run(stop.clone())).await;
+            }
+        };
         let publisher = Publisher {
             registry,
             expected,
             objects: Objects::default(),
             in_force: None,
             seen,
-            instruments: self.instruments,
+            instruments: self.instruments.clone(),
         };
-        stop.run_until_cancelled(publisher.run(changes)).await;
+        join!(stop.run_until_cancelled(publisher.run(changes)), reporting);
     }
 
     fn followed(&self) -> Vec<Followed> {
@@ -193,6 +206,7 @@ impl Publisher {
             Some(Judged {
                 key: key.clone(),
                 revision: object.revision.clone(),
+                server: object.server.clone(),
                 status: object.status.clone(),
                 verdict: verdict.clone(),
             })

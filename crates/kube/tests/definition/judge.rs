@@ -35,7 +35,7 @@ impl Judge {
     /// All that is wrong with `document`.
     pub(crate) fn refusals(&self, mut document: Value) -> Vec<Refusal> {
         let mut unknown = Vec::new();
-        find_unknown(&self.schema, &document, String::new(), &mut unknown);
+        find_unknown(&self.schema, &document, "", &mut unknown);
         if !unknown.is_empty() {
             return unknown;
         }
@@ -68,7 +68,7 @@ impl Judge {
                 rule: None,
             });
         }
-        find_repeated(&self.schema, document, String::new(), &mut refusals);
+        find_repeated(&self.schema, document, "", &mut refusals);
         (refusals, blocked)
     }
 }
@@ -77,7 +77,7 @@ fn field_of(error: &ValidationError<'_>) -> String {
     let mut path = String::new();
     for part in error.instance_path().to_string().split('/').skip(1) {
         match part.parse::<usize>() {
-            Ok(index) => path.push_str(&format!("[{index}]")),
+            Ok(index) => path = format!("{path}[{index}]"),
             Err(_) => push(&mut path, part),
         }
     }
@@ -96,7 +96,7 @@ fn push(path: &mut String, field: &str) {
 
 /// With strict validation an unknown field is an error before all others. Of metadata, which
 /// Kubernetes defines, only what the fixtures have is known here.
-fn find_unknown(schema: &Value, value: &Value, path: String, found: &mut Vec<Refusal>) {
+fn find_unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<Refusal>) {
     const ROOT: [&str; 2] = ["apiVersion", "kind"];
     const METADATA: [&str; 9] = [
         "annotations",
@@ -112,11 +112,11 @@ fn find_unknown(schema: &Value, value: &Value, path: String, found: &mut Vec<Ref
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let mut path = path.clone();
+                let mut path = path.to_owned();
                 push(&mut path, name);
                 let known = &schema["properties"][name];
                 if !known.is_null() {
-                    find_unknown(known, value, path, found);
+                    find_unknown(known, value, &path, found);
                 } else if path == "metadata" {
                     let unknown = value.as_object().into_iter().flatten();
                     let unknown = unknown.filter(|(name, _)| !METADATA.contains(&name.as_str()));
@@ -130,7 +130,7 @@ fn find_unknown(schema: &Value, value: &Value, path: String, found: &mut Vec<Ref
         }
         Value::Array(items) => {
             for (i, item) in items.iter().enumerate() {
-                find_unknown(&schema["items"], item, format!("{path}[{i}]"), found);
+                find_unknown(&schema["items"], item, &format!("{path}[{i}]"), found);
             }
         }
         _ => {}
@@ -157,13 +157,13 @@ fn drop_nulls(value: &mut Value) {
 }
 
 /// In a list of the type `map` no key may be there twice; no JSON schema can say so.
-fn find_repeated(schema: &Value, value: &Value, path: String, found: &mut Vec<Refusal>) {
+fn find_repeated(schema: &Value, value: &Value, path: &str, found: &mut Vec<Refusal>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let mut path = path.clone();
+                let mut path = path.to_owned();
                 push(&mut path, name);
-                find_repeated(&schema["properties"][name], value, path, found);
+                find_repeated(&schema["properties"][name], value, &path, found);
             }
         }
         Value::Array(items) if schema["x-kubernetes-list-type"] == "map" => {

@@ -1,0 +1,354 @@
+//! What the one replica does that leads: it compares what is with what is written, and writes.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    convert::Infallible,
+    time::Duration,
+};
+
+use k8s_openapi::api::events::v1::Event;
+use kube::Error;
+use tokio::{
+    select,
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+};
+use toolgate_policy::Kind;
+
+use super::{
+    Backoff, Views,
+    cluster::{Cluster, Written, is_outage},
+    condition::{Facts, is_pending},
+    event::{news, state_of},
+    replicas::Replicas,
+};
+use crate::{
+    RateLimitPolicyStatus,
+    objects::is_newer,
+    source::{Judged, View},
+    watch::chain,
+};
+
+/// The least time between two writes: 50 a second. A thousand policies take 20 s when none has a
+/// status yet, and an API server does not feel it.
+const PACE: Duration = Duration::from_millis(20);
+
+/// The most writes in one round; then what is new meanwhile has its turn.
+const WRITES: usize = 50;
+
+/// The least time between two rounds.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// How often the Leases of replicas are read: while some replica has yet to come as far as it should,
+/// and otherwise.
+const LOOK_SOON: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long an object is left alone whose status could not be written though others could.
+const LEAVE_ALONE: Duration = Duration::from_secs(30);
+
+/// The most Events that wait.
+const EVENTS: usize = 1_024;
+
+/// The leader, or who may become it.
+pub(super) struct Leader {
+    cluster: Cluster,
+    views: Views,
+    replicas: Replicas,
+    /// By the uid of each policy.
+    policies: HashMap<String, Memory>,
+    /// What people were told of objects that have no status of ours: uid, generation and reason.
+    told: HashSet<(String, i64, &'static str)>,
+    events: VecDeque<Event>,
+    pace: Interval,
+    is_failing: bool,
+}
+
+/// What is remembered of a policy.
+#[derive(Debug, Default)]
+struct Memory {
+    generation: i64,
+    /// Its resource version when that generation was first seen.
+    since: String,
+    /// What was written last, which the view may not show yet.
+    written: Option<Written>,
+    /// It is left alone until then, or until it changes from this resource version.
+    left_alone: Option<(String, Instant)>,
+}
+
+/// A status to write.
+struct Due {
+    object: Judged,
+    resource_version: String,
+    before: RateLimitPolicyStatus,
+    after: RateLimitPolicyStatus,
+}
+
+impl Leader {
+    pub(super) fn new(cluster: &Cluster, views: Views) -> Self {
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            cluster: cluster.clone(),
+            views,
+            replicas: Replicas::default(),
+            policies: HashMap::new(),
+            told: HashSet::new(),
+            events: VecDeque::new(),
+            pace,
+            is_failing: false,
+        }
+    }
+
+    /// Leads until it is dropped.
+    pub(super) async fn lead(&mut self) -> Infallible {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut looked = None;
+        loop {
+            let began = Instant::now();
+            let round = self.round(&mut looked).await;
+            let wake = match round {
+                Ok(wake) => {
+                    self.is_failing = false;
+                    backoff.reset();
+                    wake
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    looked = None;
+                    backoff.wait().await;
+                    continue;
+                }
+            };
+            sleep_until(began + ROUND).await;
+            select! {
+                () = sleep_until(wake) => {}
+                changed = self.views.changed() => if changed.is_err() {
+                    // The last view stays; what replicas say of it may change.
+                    sleep_until(wake).await;
+                },
+            }
+        }
+    }
+
+    /// Looks once, and writes what differs, though not all of it if there is much. When to look
+    /// again if nothing happens. An error means that the API server cannot be asked.
+    async fn round(&mut self, looked: &mut Option<Instant>) -> Result<Instant, Error> {
+        let now = Instant::now();
+        if looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_SOON) {
+            self.look_at_replicas().await?;
+            *looked = Some(now);
+        }
+        let Some(view) = self.views.borrow_and_update().clone() else {
+            return Ok(now + LOOK);
+        };
+        let (mut due, is_pending) = self.due(&view);
+        self.tell_of_others(&view);
+        let all = due.len();
+        due.truncate(WRITES);
+        for one in due {
+            self.write(one).await?;
+        }
+        self.send_events().await?;
+        let is_more = all > WRITES || !self.events.is_empty();
+        Ok(match (is_more, is_pending) {
+            (true, _) => now,
+            (false, true) => now + LOOK_SOON,
+            (false, false) => now + LOOK,
+        })
+    }
+
+    async fn look_at_replicas(&mut self) -> Result<(), Error> {
+        let leases = self.cluster.list_leases().await?;
+        let now = self.cluster.now();
+        self.replicas.observe(&leases, now);
+        for (name, heartbeat) in self.replicas.forgotten(now).take(WRITES) {
+            // Renewed meanwhile, or deleted by somebody else: both are well.
+            if let Err(error) = self.cluster.delete_lease(name, heartbeat).await {
+                tracing::debug!(name, %error, "the Lease of a replica that is gone stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// The statuses to write, those first that people wait for, and whether replicas have yet to come
+    /// as far as they should.
+    fn due(&mut self, view: &View) -> (Vec<Due>, bool) {
+        let now = self.cluster.now();
+        let replicas = self.replicas.live(now);
+        let mut known = std::mem::take(&mut self.policies);
+        let mut due = Vec::new();
+        let mut any_pending = false;
+        let of_ours = |object: &&Judged| object.key.kind == Kind::RateLimitPolicy;
+        for object in view.objects.iter().filter(of_ours) {
+            let uid = &object.revision.uid;
+            let mut memory = known.remove(uid).unwrap_or_default();
+            let (resource_version, before) = memory.latest(object);
+            let facts = Facts {
+                object,
+                since: &memory.since,
+                replicas: &replicas,
+                before: &before,
+            };
+            let after = facts.status(now);
+            any_pending |= is_pending(&after);
+            if after != before && !memory.is_left_alone(&resource_version) {
+                due.push(Due {
+                    object: object.clone(),
+                    resource_version,
+                    before,
+                    after,
+                });
+            }
+            self.policies.insert(uid.clone(), memory);
+        }
+        due.sort_by_cached_key(Due::rank);
+        (due, any_pending)
+    }
+
+    async fn write(&mut self, due: Due) -> Result<(), Error> {
+        self.pace.tick().await;
+        let key = &due.object.key;
+        let written = self
+            .cluster
+            .write_status(key, &due.resource_version, &due.after)
+            .await;
+        let Some(memory) = self.policies.get_mut(&due.object.revision.uid) else {
+            return Ok(());
+        };
+        match written {
+            Ok(written) => {
+                memory.written = Some(written);
+                memory.left_alone = None;
+                for news in news(&due.object, &due.before, &due.after) {
+                    let replica = &self.cluster.config.replica;
+                    let event = news.event(&due.object, replica, self.cluster.now());
+                    enqueue(&mut self.events, event);
+                }
+                Ok(())
+            }
+            Err(error) if is_outage(&error) => Err(error),
+            Err(error) => {
+                let is_stale =
+                    matches!(&error, Error::Api(status) if [404, 409].contains(&status.code));
+                if is_stale {
+                    tracing::debug!(%key, %error, "a status is not written: the policy has changed");
+                } else {
+                    tracing::warn!(%key, %error, "the status of a policy cannot be written");
+                }
+                // If it is newer than what the view shows, the view is right.
+                memory.written = None;
+                memory.left_alone = Some((due.resource_version, Instant::now() + LEAVE_ALONE));
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes Events about objects that have no status of ours, once for each generation and reason.
+    fn tell_of_others(&mut self, view: &View) {
+        let others = || {
+            let all = view.objects.iter();
+            all.filter(|object| object.key.kind != Kind::RateLimitPolicy)
+        };
+        let now = self.cluster.now();
+        let mut still_so = HashSet::new();
+        for object in others() {
+            for news in state_of(object) {
+                let revision = &object.revision;
+                let told = (revision.uid.clone(), revision.generation, news.reason);
+                if !self.told.contains(&told) {
+                    let event = news.event(object, &self.cluster.config.replica, now);
+                    enqueue(&mut self.events, event);
+                }
+                still_so.insert(told);
+            }
+        }
+        self.told = still_so;
+    }
+
+    async fn send_events(&mut self) -> Result<(), Error> {
+        for _ in 0..WRITES {
+            let Some(event) = self.events.front() else {
+                break;
+            };
+            self.pace.tick().await;
+            match self.cluster.create_event(event).await {
+                Err(error) if is_outage(&error) => return Err(error),
+                Err(error) => {
+                    let reason = chain(&error);
+                    tracing::warn!(reason, "an Event cannot be written");
+                }
+                Ok(()) => {}
+            }
+            self.events.pop_front();
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &Error) {
+        let reason = chain(error);
+        if self.is_failing {
+            tracing::debug!(reason, "the status of policies cannot be written");
+        } else {
+            tracing::warn!(reason, "the status of policies cannot be written");
+        }
+        self.is_failing = true;
+    }
+}
+
+impl Memory {
+    /// The newest resource version and status that are known of `object`.
+    fn latest(&mut self, object: &Judged) -> (String, RateLimitPolicyStatus) {
+        let revision = &object.revision;
+        if self.since.is_empty() || self.generation != revision.generation {
+            self.generation = revision.generation;
+            self.since.clone_from(&revision.resource_version);
+        }
+        let seen = &revision.resource_version;
+        // Also of the same version: an older definition may drop fields of what was written, and to
+        // write them again would drop them again.
+        let written = self.written.take();
+        self.written = written.filter(|written| !is_newer(seen, &written.resource_version));
+        if let Some(written) = &self.written {
+            return (written.resource_version.clone(), written.status.clone());
+        }
+        let status = object.status.clone();
+        let status = status.and_then(|status| serde_json::from_value(status).ok());
+        (seen.clone(), status.unwrap_or_default())
+    }
+
+    fn is_left_alone(&self, resource_version: &str) -> bool {
+        let left_alone = self.left_alone.as_ref();
+        left_alone
+            .is_some_and(|(version, until)| version == resource_version && Instant::now() < *until)
+    }
+}
+
+impl Due {
+    /// First a new generation, then a condition that has another status now, and last of all what
+    /// changes in every policy when a replica comes or goes.
+    fn rank(&self) -> u8 {
+        let statuses = |status: &RateLimitPolicyStatus| {
+            let conditions = status.conditions.iter();
+            let statuses = conditions.map(|one| (one.type_.clone(), one.status.clone()));
+            statuses.collect::<Vec<_>>()
+        };
+        if self.before.observed_generation != self.after.observed_generation {
+            0
+        } else if statuses(&self.before) != statuses(&self.after) {
+            1
+        } else {
+            2
+        }
+    }
+}
+
+/// The oldest gives way if there are too many.
+fn enqueue(events: &mut VecDeque<Event>, event: Event) {
+    if events.len() >= EVENTS {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response, StatusCode};
+use jiff::Timestamp;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use toolgate_limit::SystemClock;
+
+use super::*;
+use crate::{
+    Config,
+    objects::ObjectKey,
+    resolve::Reading,
+    status::{
+        condition::tests::{judged, rejected},
+        lease::{self, Progress},
+    },
+};
+
+/// What an API server was asked, and how it answers writes.
+#[derive(Default)]
+struct Asked {
+    statuses: Vec<(String, Value)>,
+    events: Vec<String>,
+    lists: usize,
+    /// What to say to the next writes of a status; after them all is well.
+    answers: VecDeque<u16>,
+}
+
+/// A leader, how to show it views, and what it asks.
+struct Stage {
+    views: watch::Sender<Option<Arc<View>>>,
+    asked: Arc<Mutex<Asked>>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Stage {
+    /// Of an API server that answers the first writes of a status in this way.
+    fn new(answers: &[u16]) -> Self {
+        let asked = Arc::new(Mutex::new(Asked {
+            answers: answers.iter().copied().collect(),
+            ..Asked::default()
+        }));
+        let config = Config {
+            namespaces: "*".parse().expect("namespaces"),
+            status: true,
+            lease_namespace: None,
+            lease_name: "toolgate".to_owned(),
+            replica: "r0".to_owned(),
+        };
+        let clock = Arc::new(SystemClock::new());
+        let client = fake(Arc::clone(&asked), config.clone());
+        let cluster = Cluster::new(&client, &config, "toolgate", clock);
+        let (views, seen) = watch::channel(None);
+        let mut leader = Leader::new(&cluster, seen);
+        let running = tokio::spawn(async move { match leader.lead().await {} });
+        Self {
+            views,
+            asked,
+            running,
+        }
+    }
+
+    fn show(&self, objects: Vec<Judged>) {
+        let view = View {
+            newest: [(None, "1000000".to_owned())].into(),
+            objects,
+        };
+        self.views.send_replace(Some(Arc::new(view)));
+    }
+
+    /// The names whose status was written, in order.
+    fn written(&self) -> Vec<String> {
+        let asked = self.asked.lock().expect("lock");
+        let names = asked.statuses.iter().map(|(name, _)| name.clone());
+        names.collect()
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.asked.lock().expect("lock").events.clone()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// A client of an API server with one replica, which has seen everything.
+fn fake(asked: Arc<Mutex<Asked>>, config: Config) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (asked, config) = (Arc::clone(&asked), config.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await?;
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let (code, answer) = answer(&asked, &config, &parts.method, parts.uri.path(), body);
+            let response = Response::builder().status(code);
+            Ok::<_, tower::BoxError>(response.body(Body::from(answer.to_string().into_bytes()))?)
+        }
+    });
+    Client::new(service, "toolgate")
+}
+
+fn answer(
+    asked: &Mutex<Asked>,
+    config: &Config,
+    method: &Method,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
+    let mut asked = asked.lock().expect("lock");
+    let parts: Vec<_> = path.split('/').collect();
+    match (method, &*parts) {
+        (&Method::GET, [.., "leases"]) => {
+            asked.lists += 1;
+            let view = View {
+                newest: [(None, "1000000".to_owned())].into(),
+                objects: Vec::new(),
+            };
+            let progress = Progress::of(config, &view);
+            let lease = lease::write(config, &progress, Timestamp::now());
+            let list = json!({
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "LeaseList",
+                "metadata": {},
+                "items": [lease],
+            });
+            (200, list)
+        }
+        (&Method::PATCH, [.., "ratelimitpolicies", name, "status"]) => {
+            let code = asked.answers.pop_front().unwrap_or(200);
+            asked.statuses.push(((*name).to_owned(), body));
+            if code != 200 {
+                return (code, failure(code));
+            }
+            let version = (1_000_000 + asked.statuses.len()).to_string();
+            let object = json!({
+                "apiVersion": "toolgate.dev/v1alpha1",
+                "kind": "RateLimitPolicy",
+                "metadata": {"name": name, "namespace": "team", "resourceVersion": version},
+            });
+            (200, object)
+        }
+        (&Method::POST, [.., "events"]) => {
+            let name = body["metadata"]["name"].as_str().expect("name").to_owned();
+            let is_known = asked.events.contains(&name);
+            asked.events.push(name);
+            if is_known {
+                (409, failure(409))
+            } else {
+                (201, body)
+            }
+        }
+        _ => panic!("{method} {path} is not expected"),
+    }
+}
+
+fn failure(code: u16) -> Value {
+    let code = StatusCode::from_u16(code).expect("code");
+    json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "reason": code.canonical_reason(),
+        "message": "as the test wants it",
+        "code": code.as_u16(),
+    })
+}
+
+fn named(name: &str, object: Judged) -> Judged {
+    let mut object = object;
+    object.key.name = name.to_owned();
+    object.revision.uid = format!("uid-of-{name}");
+    object
+}
+
+fn good(name: &str) -> Judged {
+    named(name, judged(1, Reading::Accepted))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_policies_are_written_once_each_at_a_bounded_rate() {
+    let stage = Stage::new(&[]);
+    stage.show((0..1_000).map(|i| good(&format!("p{i}"))).collect());
+    sleep(Duration::from_secs(1)).await;
+    let first = stage.written().len();
+    assert!((1..=51).contains(&first), "{first} in the first second");
+    sleep(Duration::from_secs(29)).await;
+    let mut written = stage.written();
+    assert_eq!(written.len(), 1_000);
+    written.sort();
+    written.dedup();
+    assert_eq!(written.len(), 1_000);
+    // The view never showed those writes; that is no reason to write again.
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(stage.written().len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_generation_is_written_before_what_only_names_another_replica() {
+    let stage = Stage::new(&[]);
+    let named_elsewhere = |name: &str| {
+        let mut object = good(name);
+        let status = json!({
+            "server": "team/research",
+            "observedGeneration": 1,
+            "conditions": [
+                {"type": "Accepted", "status": "True", "observedGeneration": 1, "reason": "Valid",
+                 "message": "the policy is valid", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "Enforced", "status": "True", "observedGeneration": 1, "reason": "AllReplicas",
+                 "message": "1 of 1 replica enforces generation 1", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "Conflicted", "status": "False", "observedGeneration": 1, "reason": "OnlyPolicy",
+                 "message": "no older policy limits the same server", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            ],
+            "replicas": [{"name": "gone", "generation": 1}],
+        });
+        object.status = Some(status);
+        object
+    };
+    stage.show(vec![named_elsewhere("a"), named_elsewhere("b"), good("c")]);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.written(), ["c", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_names_the_version_that_it_was_made_from() {
+    let stage = Stage::new(&[]);
+    stage.show(vec![good("a")]);
+    sleep(Duration::from_secs(1)).await;
+    let mut changed = good("a");
+    changed.revision.generation = 2;
+    changed.revision.resource_version = "2000000".to_owned();
+    stage.show(vec![changed]);
+    sleep(Duration::from_secs(1)).await;
+    let asked = stage.asked.lock().expect("lock");
+    let versions: Vec<_> = asked
+        .statuses
+        .iter()
+        .map(|(_, patch)| patch["metadata"]["resourceVersion"].clone())
+        .collect();
+    assert_eq!(versions, ["100", "2000000"]);
+}
+
+/// An API server whose definition is older than the limiter drops the fields that it does not know. What
+/// it shows then always differs from what it should be.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_kept_in_part_is_not_written_again_and_again() {
+    let stage = Stage::new(&[]);
+    stage.show(vec![good("a")]);
+    sleep(Duration::from_secs(1)).await;
+    let mut kept = good("a");
+    kept.revision.resource_version = "1000001".to_owned();
+    kept.status = Some(json!({"observedGeneration": 1}));
+    for _ in 0..10 {
+        stage.show(vec![kept.clone()]);
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(stage.written(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_changed_meanwhile_is_left_alone_until_its_new_version_is_seen() {
+    let stage = Stage::new(&[409]);
+    stage.show(vec![good("a")]);
+    sleep(LEAVE_ALONE / 2).await;
+    assert_eq!(stage.written(), ["a"]);
+    let mut newer = good("a");
+    newer.revision.resource_version = "101".to_owned();
+    stage.show(vec![newer]);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(stage.written(), ["a", "a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_policy_whose_status_is_forbidden_holds_up_no_other_and_is_tried_again() {
+    let stage = Stage::new(&[403]);
+    stage.show(vec![good("a"), good("b")]);
+    sleep(LEAVE_ALONE / 2).await;
+    assert_eq!(stage.written(), ["a", "b"]);
+    sleep(LEAVE_ALONE).await;
+    assert_eq!(stage.written(), ["a", "b", "a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_fails_is_asked_ever_more_seldom_and_then_all_is_written() {
+    let stage = Stage::new(&[503; 6]);
+    stage.show(vec![good("a"), good("b")]);
+    // At least half of 1 + 2 + 4 + 8 s, at most all of it.
+    sleep(Duration::from_secs(7)).await;
+    let tried = stage.written().len();
+    assert!((3..=5).contains(&tried), "{tried} tries in 7 s");
+    let all = async {
+        while stage.written().last().map(String::as_str) != Some("b") {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(Duration::from_mins(2), all).await.expect("written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_makes_an_event_after_its_status_and_only_one() {
+    let stage = Stage::new(&[]);
+    stage.show(vec![named("bad", judged(3, rejected(None)))]);
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(stage.events(), ["bad.uid-of-bad.3.rejected"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_toolhive_has_events_and_is_never_written_to() {
+    let stage = Stage::new(&[]);
+    let toolhive = |generation| {
+        let mut object = named("gateway", judged(generation, rejected(None)));
+        object.key = ObjectKey {
+            kind: Kind::VirtualMcpServer,
+            ..object.key
+        };
+        object
+    };
+    for generation in [1, 1, 2, 2] {
+        stage.show(vec![toolhive(generation)]);
+        sleep(Duration::from_secs(20)).await;
+    }
+    assert_eq!(
+        stage.events(),
+        [
+            "gateway.uid-of-gateway.1.rejected",
+            "gateway.uid-of-gateway.2.rejected"
+        ]
+    );
+    assert_eq!(stage.written(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_are_looked_at_seldom_while_nothing_is_awaited_of_them() {
+    let stage = Stage::new(&[]);
+    stage.show(vec![good("a")]);
+    sleep(Duration::from_mins(1)).await;
+    let lists = stage.asked.lock().expect("lock").lists;
+    assert!((6..=9).contains(&lists), "{lists} in a minute");
+}
