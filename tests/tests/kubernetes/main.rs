@@ -3,6 +3,7 @@
 #![cfg(feature = "kubernetes")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod charts;
 mod control_plane;
 mod crd;
 mod figures;

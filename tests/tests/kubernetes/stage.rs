@@ -273,6 +273,6 @@ async fn plane() -> Arc<ControlPlane> {
     Arc::new(ControlPlane::start().await.expect("a control plane"))
 }
 
-async fn install(plane: &ControlPlane, crds: &str) {
+pub(crate) async fn install(plane: &ControlPlane, crds: &str) {
     plane.install_crds(crds).await.expect("installed");
 }
