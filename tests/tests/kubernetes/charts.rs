@@ -77,7 +77,7 @@ async fn a_limiter_of_some_namespaces_has_rights_in_those_alone() {
 }
 
 /// Applies what the chart renders, and starts a limiter with its settings and its service account,
-/// which then has to enforce a policy.
+/// which then has to enforce a policy and say so.
 async fn install_release(plane: &ControlPlane, values: Option<&Path>, namespaces: &str) {
     let rendered = render("toolgate", values).await;
     // Each object names its namespace.
@@ -94,6 +94,10 @@ async fn install_release(plane: &ControlPlane, values: Option<&Path>, namespaces
     let policy = per_user("research", 7);
     plane.apply("team-a", &policy).await.expect("applied");
     replica.comes_to("team-a/research", &[7]).await;
+    // Which takes Leases, and the right to write it.
+    let said = "--for=condition=Enforced ratelimitpolicy/research -n team-a --timeout=60s";
+    let wait: Vec<_> = ["wait"].into_iter().chain(said.split(' ')).collect();
+    plane.kubectl(&wait, "").await.expect("enforced");
 }
 
 /// What a limiter may do besides, and what it may not.
