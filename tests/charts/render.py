@@ -53,7 +53,7 @@ def template(
 def render(
     tools: Path, root: Path, charts: list[Path], keep: Path, releases: list[Release]
 ) -> tuple[str, list[str]]:
-    """Renders into `releases`, and keeps it as files in `keep`, for tests with an API server."""
+    """Renders into `releases`, and keeps it as files in `keep`, to be looked at."""
     keep.mkdir(parents=True, exist_ok=True)
     for old in keep.glob("*.yaml"):
         old.unlink()
