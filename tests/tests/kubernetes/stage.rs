@@ -10,6 +10,7 @@ use kube::{
     Api,
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -281,6 +282,20 @@ pub(crate) fn per_user(name: &str, calls: u32) -> String {
         name,
         &format!("perUser: {{maxTokens: {calls}, refillPeriod: 24h}}"),
     )
+}
+
+/// Status, reason and message of a condition; empty if there is none of that type.
+pub(crate) fn condition(status: &Value, type_: &str) -> (String, String, String) {
+    let conditions = status["conditions"].as_array();
+    let condition = conditions
+        .into_iter()
+        .flatten()
+        .find(|one| one["type"] == type_);
+    let text = |field: &str| {
+        let text = condition.and_then(|condition| condition[field].as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    (text("status"), text("reason"), text("message"))
 }
 
 /// Our CRD, as people get it.

@@ -30,6 +30,9 @@ async fn limits_stay_while_the_api_server_is_away_and_change_again_when_it_is_ba
     stage.apply(&per_user("new", 6)).await;
     replica.comes_to(&server, &[5]).await;
     replica.comes_to(&stage.server("new"), &[6]).await;
+    stage
+        .says("new", "1 of 1 replica enforces generation 1")
+        .await;
 }
 
 #[tokio::test]
