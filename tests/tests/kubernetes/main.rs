@@ -9,4 +9,5 @@ mod crd;
 mod figures;
 mod source;
 mod stage;
+mod status;
 mod virtual_servers;

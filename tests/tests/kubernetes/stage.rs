@@ -10,6 +10,7 @@ use kube::{
     Api,
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -23,8 +24,8 @@ use toolgate_proto::pb::{
 };
 use toolgate_tests::{ControlPlane, Limiter, eventually, foreign_crd, of_user, toolgate};
 
-/// What a limiter may do, and nothing else; see docs/kubernetes.md.
-const RIGHTS: &str = include_str!("stage/rights.yaml");
+/// The name of the service account of limiters, which the chart calls like itself.
+pub(crate) const LIMITER: &str = "limiter";
 
 /// What tells every object of `RateLimitPolicy` right, as a CRD that is older than the limiter could.
 pub(crate) const LAX_CRD: &str = include_str!("stage/lax-crd.yaml");
@@ -50,15 +51,14 @@ impl Stage {
     pub(crate) async fn new() -> Self {
         static SHARED: Mutex<Weak<ControlPlane>> = Mutex::const_new(Weak::new());
         let mut shared = SHARED.lock().await;
-        let plane = match shared.upgrade() {
-            Some(plane) => plane,
-            None => {
-                let plane = plane().await;
-                install(&plane, &crd().await).await;
-                install_toolhive(&plane).await;
-                *shared = Arc::downgrade(&plane);
-                plane
-            }
+        let plane = if let Some(plane) = shared.upgrade() {
+            plane
+        } else {
+            let plane = plane().await;
+            install(&plane, &crd().await).await;
+            install_toolhive(&plane).await;
+            *shared = Arc::downgrade(&plane);
+            plane
         };
         drop(shared);
         Self::on(plane).await
@@ -73,13 +73,35 @@ impl Stage {
 
     async fn on(plane: Arc<ControlPlane>) -> Self {
         let namespace = plane.namespace("test").await.expect("a namespace");
-        plane.apply(&namespace, RIGHTS).await.expect("rights");
-        let kubeconfig = plane.kubeconfig_of(&namespace, "limiter").await;
-        Self {
+        let mut stage = Self {
             plane,
             namespace,
-            kubeconfig: kubeconfig.expect("a kubeconfig"),
-        }
+            kubeconfig: PathBuf::new(),
+        };
+        stage.grant(&stage.namespace).await;
+        let kubeconfig = stage.plane.kubeconfig_of(&stage.namespace, LIMITER).await;
+        stage.kubeconfig = kubeconfig.expect("a kubeconfig");
+        stage
+    }
+
+    /// Gives the limiters of this namespace the rights that the chart gives those that watch
+    /// `namespaces`, and no others.
+    pub(crate) async fn grant(&self, namespaces: &str) {
+        let watched = format!("policies.kubernetes.namespaces={{{namespaces}}}");
+        let name = format!("fullnameOverride={LIMITER}");
+        let rights = ["templates/rbac.yaml", "templates/serviceaccount.yaml"];
+        let output = Command::new("helm")
+            .args(["template", LIMITER])
+            .arg(charts().join("toolgate"))
+            .args(["--namespace", &self.namespace])
+            .args(["--set", &watched, "--set", &name])
+            .args(rights.into_iter().flat_map(|file| ["-s", file]))
+            .output();
+        let output = output.await.expect("run `make tools`");
+        assert!(output.status.success(), "{output:?}");
+        let rights = String::from_utf8(output.stdout).expect("UTF-8");
+        let applied = self.plane.kubectl(&["apply", "-f", "-"], &rights);
+        applied.await.expect("rights");
     }
 
     /// The control plane, to stop and start it.
@@ -96,7 +118,17 @@ impl Stage {
 
     /// A limiter of this namespace, which need not be ready.
     pub(crate) async fn unready(&self, name: &str, arguments: &[&str]) -> Replica {
-        Replica::start(&self.kubeconfig, &self.namespace, name, arguments).await
+        self.watching(&self.namespace, name, arguments).await
+    }
+
+    /// A limiter of `namespaces`, which need not be ready.
+    pub(crate) async fn watching(
+        &self,
+        namespaces: &str,
+        name: &str,
+        arguments: &[&str],
+    ) -> Replica {
+        Replica::start(&self.kubeconfig, namespaces, name, arguments).await
     }
 
     /// Applies manifests in this namespace.
@@ -252,6 +284,20 @@ pub(crate) fn per_user(name: &str, calls: u32) -> String {
     )
 }
 
+/// Status, reason and message of a condition; empty if there is none of that type.
+pub(crate) fn condition(status: &Value, type_: &str) -> (String, String, String) {
+    let conditions = status["conditions"].as_array();
+    let condition = conditions
+        .into_iter()
+        .flatten()
+        .find(|one| one["type"] == type_);
+    let text = |field: &str| {
+        let text = condition.and_then(|condition| condition[field].as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    (text("status"), text("reason"), text("message"))
+}
+
 /// Our CRD, as people get it.
 pub(crate) async fn crd() -> String {
     let toolgate = toolgate().expect("built");
@@ -267,6 +313,11 @@ pub(crate) async fn install_toolhive(plane: &ControlPlane) {
         let crd = foreign_crd(&format!("toolhive.stacklok.dev_{kind}.yaml"));
         install(plane, &crd.expect("ToolHive's CRD")).await;
     }
+}
+
+/// The folder of the charts.
+pub(crate) fn charts() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm"))
 }
 
 async fn plane() -> Arc<ControlPlane> {

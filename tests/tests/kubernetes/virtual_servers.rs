@@ -1,7 +1,8 @@
 //! The limits of ToolHive's own objects.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use toolgate_tests::RedisServer;
 
 use crate::{
@@ -16,7 +17,8 @@ const SOON: Duration = Duration::from_secs(5);
 async fn a_virtual_server_that_is_applied_limits_checks_at_two_replicas_together() {
     let stage = Stage::new().await;
     let redis = RedisServer::start().await.expect("Redis");
-    let store = ["--store", &redis.url()];
+    // On a busy machine Redis may be late, and a replica would then decide alone.
+    let store = ["--store", &redis.url(), "--store-timeout", "50s"];
     let first = stage.replica("first", &store).await;
     let second = stage.replica("second", &store).await;
     let (mut enforced, mut denied) = (Figures::default(), Figures::default());

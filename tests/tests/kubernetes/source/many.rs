@@ -1,16 +1,21 @@
 //! A cluster with many policies.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
 };
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+use toolgate_tests::PATIENCE;
 
-use crate::{figures::Figures, stage::Stage};
+use crate::{
+    figures::Figures,
+    stage::{Stage, condition},
+};
 
 const POLICIES: u32 = 1_000;
 
@@ -52,6 +57,11 @@ async fn a_thousand_policies_are_enforced_and_a_change_of_one_of_them_is_seen() 
         changed.add(applied.elapsed());
     }
     changed.print(&format!("{POLICIES} policies: one is changed -> enforced"));
+    all_say_that_they_are_enforced(&policies).await;
+    println!(
+        "{POLICIES} policies: start of a limiter -> the status of all is written in {:.0?}",
+        started.elapsed()
+    );
     let size = replica.limiter.resident_bytes().expect("it runs");
     println!("{POLICIES} policies: a limiter holds {} KiB", size / 1_024);
 }
@@ -71,7 +81,26 @@ async fn a_policy_that_is_applied_is_enforced_soon() {
     enforced.print("RateLimitPolicy: the API server has answered an apply -> enforced");
 }
 
-/// Applies one on the server's side, as GitOps tools do.
+/// Waits until they do. No more than 50 are written in a second.
+async fn all_say_that_they_are_enforced(policies: &Api<DynamicObject>) {
+    let all = async {
+        loop {
+            let list = policies.list(&ListParams::default()).await.expect("a list");
+            let enforced = list.items.iter().filter(|policy| {
+                let status = policy.data.get("status");
+                status.is_some_and(|status| condition(status, "Enforced").0 == "True")
+            });
+            if enforced.count() == list.items.len() {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let in_time = timeout(5 * PATIENCE, all).await;
+    in_time.expect("all have a status");
+}
+
+/// Applies one on the server's side, as `GitOps` tools do.
 async fn apply(policies: &Api<DynamicObject>, name: &str, calls: u32) {
     let apply = PatchParams::apply("test").force();
     let patch = Patch::Apply(object(name, calls));

@@ -160,3 +160,22 @@ async fn toolhive_may_be_installed_after_the_limiter() {
     stage.apply(server).await;
     replica.comes_to(&stage.server("fetch"), &[11]).await;
 }
+
+#[tokio::test]
+async fn our_own_crd_may_be_deleted_and_installed_again() {
+    let stage = Stage::alone(&crate::stage::crd().await).await;
+    stage.apply(&per_user("research", 3)).await;
+    let replica = stage.replica("only", &[]).await;
+    let server = stage.server("research");
+    replica.comes_to(&server, &[3]).await;
+    stage
+        .kubectl(&["delete", "crd", "ratelimitpolicies.toolgate.dev"])
+        .await;
+    // Its objects are deleted with it.
+    replica.comes_to(&server, &[]).await;
+    let crd = crate::stage::crd().await;
+    stage.plane.install_crds(&crd).await.expect("installed");
+    stage.apply(&per_user("research", 4)).await;
+    replica.comes_to(&server, &[4]).await;
+    assert!(replica.is_ready().await);
+}

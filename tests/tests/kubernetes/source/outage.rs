@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use nix::sys::signal::Signal;
 use tonic::Code;
 use toolgate_tests::{Fault, FaultProxy};
 
-use crate::stage::{Replica, Stage, crd, per_user};
+use crate::stage::{LIMITER, Replica, Stage, crd, per_user};
 
 const AWAY: &str = "the cluster's objects cannot be watched";
 
@@ -29,6 +30,9 @@ async fn limits_stay_while_the_api_server_is_away_and_change_again_when_it_is_ba
     stage.apply(&per_user("new", 6)).await;
     replica.comes_to(&server, &[5]).await;
     replica.comes_to(&stage.server("new"), &[6]).await;
+    stage
+        .says("new", "1 of 1 replica enforces generation 1")
+        .await;
 }
 
 #[tokio::test]
@@ -91,11 +95,25 @@ async fn a_limiter_that_starts_while_the_api_server_is_away_decides_nothing_unti
     assert_eq!(now.expect("an answer"), [3]);
 }
 
+#[tokio::test]
+async fn a_limiter_stops_though_the_api_server_has_fallen_silent() {
+    let stage = Stage::new().await;
+    let proxy = FaultProxy::start(stage.plane.address()).await;
+    let proxy = proxy.expect("a proxy");
+    let mut replica = behind(proxy.address(), &stage).await;
+    replica.becomes_ready().await;
+    proxy.inject(Fault::BlackHole);
+    let signalled = replica.limiter.signal(Signal::SIGTERM);
+    signalled.expect("it runs");
+    let status = replica.limiter.wait().await.expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
 /// A limiter of the namespace that reaches the API server by way of `address`.
 async fn behind(address: SocketAddr, stage: &Stage) -> Replica {
     let kubeconfig = stage
         .plane
-        .kubeconfig_via(address, &stage.namespace, "limiter");
+        .kubeconfig_via(address, &stage.namespace, LIMITER);
     let kubeconfig = kubeconfig.await.expect("a kubeconfig");
     Replica::start(&kubeconfig, &stage.namespace, "only", &[]).await
 }
