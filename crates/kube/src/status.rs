@@ -25,12 +25,13 @@ use toolgate_limit::Clock;
 use crate::{Config, source::View};
 use cluster::Cluster;
 use heartbeat::Heart;
-use leader::Leader;
 
 mod cluster;
 mod condition;
 mod election;
 mod event;
+#[cfg(test)]
+mod fake;
 mod heartbeat;
 mod leader;
 mod lease;
@@ -81,8 +82,8 @@ impl Reporter {
                 tracing::debug!(%error, "this replica's Lease stays until it is forgotten");
             }
         };
-        let leader = Leader::new(&self.cluster, self.views.clone());
-        join!(beating, election::run(&self.cluster, leader, &stop));
+        let electing = election::run(&self.cluster, &self.views, &stop);
+        join!(beating, electing);
     }
 }
 
@@ -118,3 +119,6 @@ impl Backoff {
         self.next = self.first;
     }
 }
+
+#[cfg(test)]
+mod tests;

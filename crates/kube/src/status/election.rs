@@ -6,7 +6,7 @@ use kube_lease_manager::{LeaseCreateMode, LeaseManager, LeaseManagerError, Lease
 use tokio::{select, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Backoff, LEAVE, cluster::Cluster, condition::cut, leader::Leader};
+use super::{Backoff, LEAVE, Views, cluster::Cluster, condition::cut, leader::Leader};
 use crate::watch::chain;
 
 /// How long the lead lasts that is not renewed, in seconds: how long policies have no leader if one is
@@ -19,9 +19,9 @@ const GRACE_SECONDS: u64 = 5;
 /// The longest name of a field manager, in bytes.
 const MAX_MANAGER: usize = 128;
 
-/// Takes part until `stop`, and lets `leader` lead whenever this replica is elected.
-pub(super) async fn run(cluster: &Cluster, mut leader: Leader, stop: &CancellationToken) {
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+/// Takes part until `stop`, and leads whenever this replica is elected.
+pub(super) async fn run(cluster: &Cluster, views: &Views, stop: &CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
     let mut is_failing = false;
     loop {
         let manager = match stop.run_until_cancelled(manager(cluster)).await {
@@ -37,7 +37,7 @@ pub(super) async fn run(cluster: &Cluster, mut leader: Leader, stop: &Cancellati
         };
         let in_office = async {
             loop {
-                if let Err(error) = term(&manager, &mut leader).await {
+                if let Err(error) = term(&manager, || Leader::new(cluster, views.clone())).await {
                     return error;
                 }
                 is_failing = false;
@@ -77,7 +77,10 @@ async fn manager(cluster: &Cluster) -> Result<LeaseManager, LeaseManagerError> {
 }
 
 /// Waits for the lead, and leads until it is lost.
-async fn term(manager: &LeaseManager, leader: &mut Leader) -> Result<(), LeaseManagerError> {
+async fn term(
+    manager: &LeaseManager,
+    leader: impl FnOnce() -> Leader,
+) -> Result<(), LeaseManagerError> {
     while !manager.changed().await? {}
     tracing::info!("this replica leads: it writes the status of policies");
     let lost = async {
@@ -86,7 +89,7 @@ async fn term(manager: &LeaseManager, leader: &mut Leader) -> Result<(), LeaseMa
     };
     let ended = select! {
         ended = lost => ended,
-        never = leader.lead() => match never {},
+        never = leader().lead() => match never {},
     };
     tracing::info!("this replica does not lead any more");
     ended

@@ -16,6 +16,10 @@ const RENEW: Duration = Duration::from_secs(10);
 /// The least time from one to the next, however much there is to say.
 const LEAST: Duration = Duration::from_secs(1);
 
+/// The longest wait for the next try after one that failed; less than a leader gives at first sight of
+/// a Lease that has run out (`replicas.rs`).
+const RETRY: Duration = Duration::from_secs(5);
+
 /// The heartbeat of this replica.
 pub(super) struct Heart {
     cluster: Cluster,
@@ -34,7 +38,7 @@ impl Heart {
 
     /// Beats until it is dropped.
     pub(super) async fn run(mut self) -> Infallible {
-        let mut backoff = Backoff::new(LEAST, RENEW);
+        let mut backoff = Backoff::new(LEAST, RETRY);
         loop {
             let progress = self.progress();
             let said = Instant::now();

@@ -14,19 +14,24 @@ use tokio::{
 };
 use toolgate_policy::Kind;
 
+use due::Due;
+use memory::Memory;
+
 use super::{
     Backoff, Views,
-    cluster::{Cluster, Written, is_outage},
+    cluster::{Cluster, is_outage},
     condition::{Facts, is_pending},
     event::{news, state_of},
     replicas::Replicas,
 };
 use crate::{
-    RateLimitPolicyStatus,
-    objects::is_newer,
+    objects::ObjectKey,
     source::{Judged, View},
     watch::chain,
 };
+
+mod due;
+mod memory;
 
 /// The least time between two writes: 50 a second. A thousand policies take 20 s when none has a
 /// status yet, and an API server does not feel it.
@@ -43,13 +48,10 @@ const ROUND: Duration = Duration::from_millis(100);
 const LOOK_SOON: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How long an object is left alone whose status could not be written though others could.
-const LEAVE_ALONE: Duration = Duration::from_secs(30);
-
 /// The most Events that wait.
 const EVENTS: usize = 1_024;
 
-/// The leader, or who may become it.
+/// The leader, for one term. It begins with nothing that it knew in another one.
 pub(super) struct Leader {
     cluster: Cluster,
     views: Views,
@@ -61,26 +63,6 @@ pub(super) struct Leader {
     events: VecDeque<Event>,
     pace: Interval,
     is_failing: bool,
-}
-
-/// What is remembered of a policy.
-#[derive(Debug, Default)]
-struct Memory {
-    generation: i64,
-    /// Its resource version when that generation was first seen.
-    since: String,
-    /// What was written last, which the view may not show yet.
-    written: Option<Written>,
-    /// It is left alone until then, or until it changes from this resource version.
-    left_alone: Option<(String, Instant)>,
-}
-
-/// A status to write.
-struct Due {
-    object: Judged,
-    resource_version: String,
-    before: RateLimitPolicyStatus,
-    after: RateLimitPolicyStatus,
 }
 
 impl Leader {
@@ -100,7 +82,7 @@ impl Leader {
     }
 
     /// Leads until it is dropped.
-    pub(super) async fn lead(&mut self) -> Infallible {
+    pub(super) async fn lead(mut self) -> Infallible {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let mut looked = None;
         loop {
@@ -114,6 +96,8 @@ impl Leader {
                 }
                 Err(error) => {
                     self.failed(&error);
+                    // Others could renew their Leases as little as this one could ask for them.
+                    self.replicas = Replicas::default();
                     looked = None;
                     backoff.wait().await;
                     continue;
@@ -145,8 +129,13 @@ impl Leader {
         self.tell_of_others(&view);
         let all = due.len();
         due.truncate(WRITES);
+        let mut refused = Vec::new();
         for one in due {
-            self.write(one).await?;
+            refused.extend(self.write(one).await?);
+        }
+        if let Some((key, error)) = refused.first() {
+            let policies = refused.len();
+            tracing::warn!(policies, %key, reason = chain(error), "the status of policies is refused");
         }
         self.send_events().await?;
         let is_more = all > WRITES || !self.events.is_empty();
@@ -205,7 +194,9 @@ impl Leader {
         (due, any_pending)
     }
 
-    async fn write(&mut self, due: Due) -> Result<(), Error> {
+    /// Writes one status. An answer that concerns this policy alone is given back; it is tried again
+    /// later. An error means that the API server cannot be asked.
+    async fn write(&mut self, due: Due) -> Result<Option<(ObjectKey, Error)>, Error> {
         self.pace.tick().await;
         let key = &due.object.key;
         let written = self
@@ -213,32 +204,28 @@ impl Leader {
             .write_status(key, &due.resource_version, &due.after)
             .await;
         let Some(memory) = self.policies.get_mut(&due.object.revision.uid) else {
-            return Ok(());
+            return Ok(None);
         };
         match written {
             Ok(written) => {
-                memory.written = Some(written);
-                memory.left_alone = None;
+                memory.wrote(written);
                 for news in news(&due.object, &due.before, &due.after) {
                     let replica = &self.cluster.config.replica;
                     let event = news.event(&due.object, replica, self.cluster.now());
                     enqueue(&mut self.events, event);
                 }
-                Ok(())
+                Ok(None)
             }
             Err(error) if is_outage(&error) => Err(error),
             Err(error) => {
+                memory.was_refused(due.resource_version);
                 let is_stale =
                     matches!(&error, Error::Api(status) if [404, 409].contains(&status.code));
                 if is_stale {
-                    tracing::debug!(%key, %error, "a status is not written: the policy has changed");
-                } else {
-                    tracing::warn!(%key, %error, "the status of a policy cannot be written");
+                    tracing::debug!(%key, "a status is not written: the policy has changed");
+                    return Ok(None);
                 }
-                // If it is newer than what the view shows, the view is right.
-                memory.written = None;
-                memory.left_alone = Some((due.resource_version, Instant::now() + LEAVE_ALONE));
-                Ok(())
+                Ok(Some((due.object.key, error)))
             }
         }
     }
@@ -292,53 +279,6 @@ impl Leader {
             tracing::warn!(reason, "the status of policies cannot be written");
         }
         self.is_failing = true;
-    }
-}
-
-impl Memory {
-    /// The newest resource version and status that are known of `object`.
-    fn latest(&mut self, object: &Judged) -> (String, RateLimitPolicyStatus) {
-        let revision = &object.revision;
-        if self.since.is_empty() || self.generation != revision.generation {
-            self.generation = revision.generation;
-            self.since.clone_from(&revision.resource_version);
-        }
-        let seen = &revision.resource_version;
-        // Also of the same version: an older definition may drop fields of what was written, and to
-        // write them again would drop them again.
-        let written = self.written.take();
-        self.written = written.filter(|written| !is_newer(seen, &written.resource_version));
-        if let Some(written) = &self.written {
-            return (written.resource_version.clone(), written.status.clone());
-        }
-        let status = object.status.clone();
-        let status = status.and_then(|status| serde_json::from_value(status).ok());
-        (seen.clone(), status.unwrap_or_default())
-    }
-
-    fn is_left_alone(&self, resource_version: &str) -> bool {
-        let left_alone = self.left_alone.as_ref();
-        left_alone
-            .is_some_and(|(version, until)| version == resource_version && Instant::now() < *until)
-    }
-}
-
-impl Due {
-    /// First a new generation, then a condition that has another status now, and last of all what
-    /// changes in every policy when a replica comes or goes.
-    fn rank(&self) -> u8 {
-        let statuses = |status: &RateLimitPolicyStatus| {
-            let conditions = status.conditions.iter();
-            let statuses = conditions.map(|one| (one.type_.clone(), one.status.clone()));
-            statuses.collect::<Vec<_>>()
-        };
-        if self.before.observed_generation != self.after.observed_generation {
-            0
-        } else if statuses(&self.before) != statuses(&self.after) {
-            1
-        } else {
-            2
-        }
     }
 }
 

@@ -7,9 +7,17 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::lease::{self, Heartbeat, Progress};
 
+/// How long a Lease lasts.
+const LASTING: Duration = Duration::from_secs(lease::SECONDS.unsigned_abs() as u64);
+
 /// How long after its last sign of life a replica is forgotten, and its Lease deleted: far longer
 /// than a node is cut off and comes back, and short enough that few pile up.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
+
+/// How long a replica counts at first sight whose Lease has run out, but is not to be forgotten yet:
+/// after an outage of the API server all have, and each renews its own within this time. Were they
+/// taken for gone meanwhile, every policy would be written twice.
+const FIRST_SIGHT: Duration = Duration::from_secs(12);
 
 /// What the Leases of replicas say.
 #[derive(Debug, Default)]
@@ -28,7 +36,8 @@ impl Replicas {
     /// Takes over all Leases that there are at `now`.
     ///
     /// A renewal counts from when it is seen, so that the clock of another node does not matter. At
-    /// first sight only the time in the Lease can tell a live replica from one that is long gone.
+    /// first sight only the time in the Lease can tell a replica that lives, or may, from one that is
+    /// long gone.
     pub(super) fn observe(&mut self, leases: &[Lease], now: Timestamp) {
         let mut before = std::mem::take(&mut self.known);
         for lease in leases {
@@ -38,7 +47,7 @@ impl Replicas {
             let seen = match before.remove(name) {
                 Some(known) if known.heartbeat.renewed == heartbeat.renewed => known.seen,
                 Some(_) => now,
-                None => heartbeat.renewed.min(now),
+                None => at_first_sight(heartbeat.renewed, now),
             };
             self.known.insert(name.clone(), Known { heartbeat, seen });
         }
@@ -46,10 +55,9 @@ impl Replicas {
 
     /// The replicas that live at `now`, by name, and how far they are.
     pub(super) fn live(&self, now: Timestamp) -> BTreeMap<&str, &Progress> {
-        let lasting = Duration::from_secs(u64::from(lease::SECONDS.unsigned_abs()));
         self.known
             .values()
-            .filter(|known| known.silent_for(now) < lasting)
+            .filter(|known| silence(known.seen, now) < LASTING)
             .map(|known| (&*known.heartbeat.replica, &known.heartbeat.progress))
             .collect()
     }
@@ -58,15 +66,22 @@ impl Replicas {
     pub(super) fn forgotten(&self, now: Timestamp) -> impl Iterator<Item = (&str, &Heartbeat)> {
         self.known
             .iter()
-            .filter(move |(_, known)| known.silent_for(now) >= FORGET_AFTER)
+            .filter(move |(_, known)| silence(known.seen, now) >= FORGET_AFTER)
             .map(|(name, known)| (&**name, &known.heartbeat))
     }
 }
 
-impl Known {
-    fn silent_for(&self, now: Timestamp) -> Duration {
-        Duration::try_from(now.duration_since(self.seen)).unwrap_or_default() // a clock that steps back
+fn at_first_sight(renewed: Timestamp, now: Timestamp) -> Timestamp {
+    let counts_still = now - LASTING + FIRST_SIGHT;
+    if silence(renewed, now) < FORGET_AFTER {
+        renewed.clamp(counts_still, now)
+    } else {
+        renewed
     }
+}
+
+fn silence(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default() // a clock that steps back
 }
 
 #[cfg(test)]

@@ -1,87 +1,57 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
-use jiff::Timestamp;
-use kube::{Client, client::Body};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
 use toolgate_limit::SystemClock;
 
-use super::*;
+use super::{memory::LEAVE_ALONE, *};
 use crate::{
-    Config,
     objects::ObjectKey,
     resolve::Reading,
     status::{
         condition::tests::{judged, rejected},
-        lease::{self, Progress},
+        fake::{Fake, config, view},
     },
 };
-
-/// What an API server was asked, and how it answers writes.
-#[derive(Default)]
-struct Asked {
-    statuses: Vec<(String, Value)>,
-    events: Vec<String>,
-    lists: usize,
-    /// What to say to the next writes of a status; after them all is well.
-    answers: VecDeque<u16>,
-}
 
 /// A leader, how to show it views, and what it asks.
 struct Stage {
     views: watch::Sender<Option<Arc<View>>>,
-    asked: Arc<Mutex<Asked>>,
+    fake: Fake,
     running: tokio::task::JoinHandle<()>,
 }
 
 impl Stage {
     /// Of an API server that answers the first writes of a status in this way.
     fn new(answers: &[u16]) -> Self {
-        let asked = Arc::new(Mutex::new(Asked {
-            answers: answers.iter().copied().collect(),
-            ..Asked::default()
-        }));
-        let config = Config {
-            namespaces: "*".parse().expect("namespaces"),
-            status: true,
-            lease_namespace: None,
-            lease_name: "toolgate".to_owned(),
-            replica: "r0".to_owned(),
-        };
+        let fake = Fake::default();
+        fake.asked().answers = answers.iter().copied().collect();
+        fake.put_replica("r0");
         let clock = Arc::new(SystemClock::new());
-        let client = fake(Arc::clone(&asked), config.clone());
-        let cluster = Cluster::new(&client, &config, "toolgate", clock);
+        let cluster = Cluster::new(&fake.client(), &config("r0"), "toolgate", clock);
         let (views, seen) = watch::channel(None);
-        let mut leader = Leader::new(&cluster, seen);
+        let leader = Leader::new(&cluster, seen);
         let running = tokio::spawn(async move { match leader.lead().await {} });
         Self {
             views,
-            asked,
+            fake,
             running,
         }
     }
 
     fn show(&self, objects: Vec<Judged>) {
-        let view = View {
-            newest: [(None, "1000000".to_owned())].into(),
-            objects,
-        };
-        self.views.send_replace(Some(Arc::new(view)));
+        self.views.send_replace(Some(Arc::new(view(objects))));
     }
 
-    /// The names whose status was written, in order.
     fn written(&self) -> Vec<String> {
-        let asked = self.asked.lock().expect("lock");
-        let names = asked.statuses.iter().map(|(name, _)| name.clone());
-        names.collect()
+        self.fake.written()
     }
 
     fn events(&self) -> Vec<String> {
-        self.asked.lock().expect("lock").events.clone()
+        self.fake.asked().events.clone()
     }
 }
 
@@ -89,88 +59,6 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.running.abort();
     }
-}
-
-/// A client of an API server with one replica, which has seen everything.
-fn fake(asked: Arc<Mutex<Asked>>, config: Config) -> Client {
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (asked, config) = (Arc::clone(&asked), config.clone());
-        async move {
-            let (parts, body) = request.into_parts();
-            let body = body.collect_bytes().await?;
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let (code, answer) = answer(&asked, &config, &parts.method, parts.uri.path(), body);
-            let response = Response::builder().status(code);
-            Ok::<_, tower::BoxError>(response.body(Body::from(answer.to_string().into_bytes()))?)
-        }
-    });
-    Client::new(service, "toolgate")
-}
-
-fn answer(
-    asked: &Mutex<Asked>,
-    config: &Config,
-    method: &Method,
-    path: &str,
-    body: Value,
-) -> (u16, Value) {
-    let mut asked = asked.lock().expect("lock");
-    let parts: Vec<_> = path.split('/').collect();
-    match (method, &*parts) {
-        (&Method::GET, [.., "leases"]) => {
-            asked.lists += 1;
-            let view = View {
-                newest: [(None, "1000000".to_owned())].into(),
-                objects: Vec::new(),
-            };
-            let progress = Progress::of(config, &view);
-            let lease = lease::write(config, &progress, Timestamp::now());
-            let list = json!({
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "LeaseList",
-                "metadata": {},
-                "items": [lease],
-            });
-            (200, list)
-        }
-        (&Method::PATCH, [.., "ratelimitpolicies", name, "status"]) => {
-            let code = asked.answers.pop_front().unwrap_or(200);
-            asked.statuses.push(((*name).to_owned(), body));
-            if code != 200 {
-                return (code, failure(code));
-            }
-            let version = (1_000_000 + asked.statuses.len()).to_string();
-            let object = json!({
-                "apiVersion": "toolgate.dev/v1alpha1",
-                "kind": "RateLimitPolicy",
-                "metadata": {"name": name, "namespace": "team", "resourceVersion": version},
-            });
-            (200, object)
-        }
-        (&Method::POST, [.., "events"]) => {
-            let name = body["metadata"]["name"].as_str().expect("name").to_owned();
-            let is_known = asked.events.contains(&name);
-            asked.events.push(name);
-            if is_known {
-                (409, failure(409))
-            } else {
-                (201, body)
-            }
-        }
-        _ => panic!("{method} {path} is not expected"),
-    }
-}
-
-fn failure(code: u16) -> Value {
-    let code = StatusCode::from_u16(code).expect("code");
-    json!({
-        "apiVersion": "v1",
-        "kind": "Status",
-        "status": "Failure",
-        "reason": code.canonical_reason(),
-        "message": "as the test wants it",
-        "code": code.as_u16(),
-    })
 }
 
 fn named(name: &str, object: Judged) -> Judged {
@@ -238,7 +126,7 @@ async fn a_write_names_the_version_that_it_was_made_from() {
     changed.revision.resource_version = "2000000".to_owned();
     stage.show(vec![changed]);
     sleep(Duration::from_secs(1)).await;
-    let asked = stage.asked.lock().expect("lock");
+    let asked = stage.fake.asked();
     let versions: Vec<_> = asked
         .statuses
         .iter()
@@ -341,6 +229,6 @@ async fn replicas_are_looked_at_seldom_while_nothing_is_awaited_of_them() {
     let stage = Stage::new(&[]);
     stage.show(vec![good("a")]);
     sleep(Duration::from_mins(1)).await;
-    let lists = stage.asked.lock().expect("lock").lists;
+    let lists = stage.fake.asked().lists;
     assert!((6..=9).contains(&lists), "{lists} in a minute");
 }

@@ -43,12 +43,23 @@ fn a_renewal_that_is_seen_counts_whatever_the_clock_of_its_node_says() {
     assert_eq!(live(&replicas, at(39)), ["fast", "slow"]);
 }
 
+/// After an outage of the API server every Lease has run out. A leader that took all replicas but itself
+/// for gone would write every policy, and again once they have renewed.
 #[test]
-fn a_replica_that_is_long_gone_does_not_live_when_a_new_leader_first_sees_it() {
+fn a_replica_whose_lease_has_just_run_out_counts_at_first_sight_and_has_time_to_renew_it() {
     let mut replicas = Replicas::default();
-    replicas.observe(&[lease("gone", at(-31))], at(0));
+    replicas.observe(&[lease("a", at(-300)), lease("b", at(-300))], at(0));
+    assert_eq!(live(&replicas, at(11)), ["a", "b"]);
+    replicas.observe(&[lease("a", at(5)), lease("b", at(-300))], at(11));
+    assert_eq!(live(&replicas, at(12)), ["a"]);
+}
+
+#[test]
+fn a_replica_that_is_long_gone_does_not_live_at_first_sight() {
+    let mut replicas = Replicas::default();
+    replicas.observe(&[lease("gone", at(-600))], at(0));
     assert_eq!(live(&replicas, at(0)), [""; 0]);
-    assert_eq!(replicas.forgotten(at(0)).count(), 0);
+    assert_eq!(replicas.forgotten(at(0)).count(), 1);
 }
 
 #[test]
