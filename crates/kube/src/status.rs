@@ -15,10 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::join;
 use kube::Client;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use toolgate_limit::Clock;
 
@@ -26,6 +23,7 @@ use crate::{Config, source::View};
 use cluster::Cluster;
 use heartbeat::Heart;
 
+mod backoff;
 mod cluster;
 mod condition;
 mod election;
@@ -35,6 +33,7 @@ mod fake;
 mod heartbeat;
 mod leader;
 mod lease;
+mod message;
 mod replicas;
 
 /// Stands for all of them among names of namespaces.
@@ -84,39 +83,6 @@ impl Reporter {
         };
         let electing = election::run(&self.cluster, &self.views, &stop);
         join!(beating, electing);
-    }
-}
-
-/// Waits between tries: `first`, doubling to `most`.
-#[derive(Debug)]
-struct Backoff {
-    first: Duration,
-    most: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    const fn new(first: Duration, most: Duration) -> Self {
-        Self {
-            first,
-            most,
-            next: first,
-        }
-    }
-
-    async fn wait(&mut self) {
-        sleep(self.step()).await;
-    }
-
-    fn step(&mut self) -> Duration {
-        let now = self.next;
-        self.next = (now * 2).min(self.most);
-        // Half of it by chance: replicas that failed together try apart.
-        now / 2 + now.mul_f64(fastrand::f64() / 2.0)
-    }
-
-    const fn reset(&mut self) {
-        self.next = self.first;
     }
 }
 

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use toolgate_policy::Diagnostics;
 
-use super::lease::Progress;
+use super::{lease::Progress, message::errors};
 use crate::{
     RateLimitPolicyStatus, ReplicaGeneration,
     resolve::{Reading, Verdict},
@@ -190,47 +189,6 @@ pub(super) fn is_pending(status: &RateLimitPolicyStatus) -> bool {
 /// The condition of that type.
 pub(super) fn find<'s>(status: &'s RateLimitPolicyStatus, type_: &str) -> Option<&'s Condition> {
     status.conditions.iter().find(|one| one.type_ == type_)
-}
-
-/// All errors in at most `max` bytes, one after the other; how many there is no room for is said.
-pub(super) fn errors(diagnostics: &Diagnostics, max: usize) -> String {
-    /// What "; and 1000000 more" takes.
-    const REST: usize = 24;
-    let max = max.saturating_sub(REST);
-    let mut text = String::new();
-    let mut left = diagnostics.errors().count();
-    for error in diagnostics.errors() {
-        let said = match error.field() {
-            Some(field) => format!("{field}: {}", error.message()),
-            None => error.message().to_owned(),
-        };
-        let said = one_line(&said);
-        let between = if text.is_empty() { "" } else { "; " };
-        if text.is_empty() && said.len() > max {
-            text.push_str(cut(&said, max));
-        } else if text.len() + between.len() + said.len() <= max {
-            text.push_str(between);
-            text.push_str(&said);
-        } else {
-            break;
-        }
-        left -= 1;
-    }
-    if left > 0 {
-        text = format!("{text}; and {left} more");
-    }
-    text
-}
-
-/// The beginning of `text`, of at most `max` bytes.
-pub(super) fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
-}
-
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 fn ours_is_not(type_: &str) -> bool {

@@ -7,7 +7,10 @@ use k8s_openapi::{
 };
 use kube::core::ObjectMeta;
 
-use super::condition::{ACCEPTED, CONFLICTED, cut, errors, find};
+use super::{
+    condition::{ACCEPTED, CONFLICTED, find},
+    message::{cut, errors},
+};
 use crate::{RateLimitPolicyStatus, resolve::Reading, source::Judged};
 
 /// The longest note of an Event, in bytes (events.k8s.io/v1).

@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub(super) leases_written: Vec<String>,
     /// What to say to the next writes of a status; after them all is well.
     pub(super) answers: VecDeque<u16>,
+    /// The policy whose status makes the API server fail.
+    pub(super) fails_at: Option<&'static str>,
     /// Whether Leases cannot be asked for.
     pub(super) leases_fail: bool,
     /// Whether nothing is answered at all.
@@ -168,7 +170,10 @@ impl Asked {
     }
 
     fn write_status(&mut self, name: &str, body: Value) -> (u16, Value) {
-        let code = self.answers.pop_front().unwrap_or(200);
+        let code = match self.fails_at {
+            Some(failing) if failing == name => 500,
+            _ => self.answers.pop_front().unwrap_or(200),
+        };
         self.statuses.push((name.to_owned(), body));
         if code != 200 {
             return failure(code);

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Backoff, Views, cluster::Cluster, lease::Progress};
+use super::{Views, backoff::Backoff, cluster::Cluster, lease::Progress};
 use crate::watch::chain;
 
 /// How often a replica says so that has nothing new to say. Its Lease lasts three times as long.

@@ -18,7 +18,8 @@ use due::Due;
 use memory::Memory;
 
 use super::{
-    Backoff, Views,
+    Views,
+    backoff::Backoff,
     cluster::{Cluster, is_outage},
     condition::{Facts, is_pending},
     event::{news, state_of},
@@ -62,6 +63,8 @@ pub(super) struct Leader {
     told: HashSet<(String, i64, &'static str)>,
     events: VecDeque<Event>,
     pace: Interval,
+    /// The policy, by its uid, at whose status the API server failed last.
+    failed_at: Option<String>,
     is_failing: bool,
 }
 
@@ -77,6 +80,7 @@ impl Leader {
             told: HashSet::new(),
             events: VecDeque::new(),
             pace,
+            failed_at: None,
             is_failing: false,
         }
     }
@@ -151,9 +155,11 @@ impl Leader {
         let now = self.cluster.now();
         self.replicas.observe(&leases, now);
         for (name, heartbeat) in self.replicas.forgotten(now).take(WRITES) {
-            // Renewed meanwhile, or deleted by somebody else: both are well.
-            if let Err(error) = self.cluster.delete_lease(name, heartbeat).await {
-                tracing::debug!(name, %error, "the Lease of a replica that is gone stays");
+            match self.cluster.delete_lease(name, heartbeat).await {
+                Err(error) if is_outage(&error) => return Err(error),
+                // Renewed meanwhile, or deleted by somebody else: both are well.
+                Err(error) => tracing::debug!(name, %error, "a Lease that has run out stays"),
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -216,7 +222,15 @@ impl Leader {
                 }
                 Ok(None)
             }
-            Err(error) if is_outage(&error) => Err(error),
+            Err(error) if is_outage(&error) => {
+                // It may be this policy alone that cannot be written; others must have their turn.
+                let uid = Some(due.object.revision.uid);
+                if self.failed_at == uid {
+                    memory.was_refused(due.resource_version);
+                }
+                self.failed_at = uid;
+                Err(error)
+            }
             Err(error) => {
                 memory.was_refused(due.resource_version);
                 let is_stale =

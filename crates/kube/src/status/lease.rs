@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::core::ObjectMeta;
 
-use super::{ALL_NAMESPACES, condition::cut};
+use super::{ALL_NAMESPACES, message::cut};
 use crate::{Config, objects::is_newer, source::View};
 
 /// The label by which the Leases of replicas that share policies are found. Its value is the name of

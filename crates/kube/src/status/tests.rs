@@ -1,4 +1,4 @@
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 use toolgate_limit::SystemClock;
 
 use super::*;
@@ -158,16 +158,4 @@ async fn a_replica_stops_in_time_though_the_api_server_does_not_answer() {
     stage.stop.cancel();
     let stopped = timeout(Duration::from_secs(2), &mut stage.running).await;
     stopped.expect("in time").expect("stopped");
-}
-
-#[test]
-fn waits_double_with_jitter_up_to_the_longest() {
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    for most in [1, 2, 4, 5, 5] {
-        let step = backoff.step();
-        let most = Duration::from_secs(most);
-        assert!((most / 2..=most).contains(&step), "{step:?}");
-    }
-    backoff.reset();
-    assert!(backoff.step() <= Duration::from_secs(1));
 }

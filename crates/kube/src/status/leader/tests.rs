@@ -192,6 +192,15 @@ async fn an_api_server_that_fails_is_asked_ever_more_seldom_and_then_all_is_writ
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_policy_at_which_the_api_server_always_fails_holds_up_no_other() {
+    let stage = Stage::new(&[]);
+    stage.fake.asked().fails_at = Some("a");
+    stage.show(vec![good("a"), good("b")]);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(stage.written(), ["a", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rejection_makes_an_event_after_its_status_and_only_one() {
     let stage = Stage::new(&[]);
     stage.show(vec![named("bad", judged(3, rejected(None)))]);
