@@ -46,7 +46,8 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
-        let filter = EnvFilter::try_new(&self.log)
+        // The watch tells once of what this would tell of each connection.
+        let filter = EnvFilter::try_new(format!("kube_client::client::builder=off,{}", self.log))
             .with_context(|| format!("--log {:?} is no filter", self.log))?;
         let file = self.config.map(Settings::read).transpose()?;
         let settings = self.settings.over(file.unwrap_or_default());
