@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tokio::time::Instant;
 use toolgate_tests::eventually;
 
 use crate::stage::{LAX_CRD, Stage, condition, per_user, policy};
@@ -105,11 +106,15 @@ async fn another_replica_writes_status_when_the_leader_is_killed() {
         .await;
 
     first.limiter.kill().await.expect("killed");
+    let killed = Instant::now();
     stage.apply(&per_user("after", 2)).await;
     eventually("the second leads", async || {
         (stage.leader().await == "second").then_some(())
     })
     .await;
+    stage.becomes("after", "Accepted", "True", "Valid").await;
+    let written = killed.elapsed();
+    println!("the leader is killed -> another one writes status: {written:.1?}");
     // The other one's Lease has run out by then, or will.
     stage
         .says("after", "1 of 1 replica enforces generation 1")

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
+use tokio::time::Instant;
 use tonic::Code;
 use toolgate_tests::{Fault, FaultProxy};
 
@@ -26,9 +27,12 @@ async fn limits_stay_while_the_api_server_is_away_and_change_again_when_it_is_ba
     assert!(replica.is_ready().await);
 
     stage.own_plane().start_api_server().await.expect("started");
+    let is_back = Instant::now();
     stage.apply(&per_user("research", 5)).await;
     stage.apply(&per_user("new", 6)).await;
     replica.comes_to(&server, &[5]).await;
+    let enforced = is_back.elapsed();
+    println!("the API server is ready again -> a change is enforced: {enforced:.1?}");
     replica.comes_to(&stage.server("new"), &[6]).await;
     stage
         .says("new", "1 of 1 replica enforces generation 1")
@@ -60,6 +64,7 @@ async fn what_happens_while_a_limiter_cannot_reach_the_api_server_is_seen_later(
     }
 
     proxy.inject(Fault::None);
+    let is_back = Instant::now();
     for (name, capacities) in [
         ("kept", &[3][..]),
         ("changed", &[4]),
@@ -68,6 +73,8 @@ async fn what_happens_while_a_limiter_cannot_reach_the_api_server_is_seen_later(
     ] {
         replica.comes_to(&stage.server(name), capacities).await;
     }
+    let seen = is_back.elapsed();
+    println!("the API server can be reached again -> all that happened is seen: {seen:.1?}");
 }
 
 #[tokio::test]
@@ -89,7 +96,10 @@ async fn a_limiter_that_starts_while_the_api_server_is_away_decides_nothing_unti
     assert!(said.contains("UNAVAILABLE"), "{said}");
 
     proxy.inject(Fault::None);
+    let is_there = Instant::now();
     replica.becomes_ready().await;
+    let ready = is_there.elapsed();
+    println!("the API server can be reached -> a limiter that waited is ready: {ready:.1?}");
     // From the first moment on.
     let now = replica.capacities(&server).await;
     assert_eq!(now.expect("an answer"), [3]);
@@ -105,8 +115,11 @@ async fn a_limiter_stops_though_the_api_server_has_fallen_silent() {
     proxy.inject(Fault::BlackHole);
     let signalled = replica.limiter.signal(Signal::SIGTERM);
     signalled.expect("it runs");
+    let told = Instant::now();
     let status = replica.limiter.wait().await.expect("it ends");
     assert!(status.success(), "{status}");
+    let ended = told.elapsed();
+    println!("SIGTERM, and the API server is silent -> a limiter ends: {ended:.1?}");
 }
 
 /// A limiter of the namespace that reaches the API server by way of `address`.
