@@ -5,7 +5,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use toolgate_tests::eventually;
 
-use crate::stage::{LAX_CRD, Stage, condition, per_user, policy};
+use crate::{
+    stage::{LAX_CRD, Stage, condition, per_user, policy},
+    virtual_servers::virtual_server,
+};
 
 #[tokio::test]
 async fn a_policy_is_enforced_when_every_replica_says_so_and_then_each_does() {
@@ -256,6 +259,24 @@ async fn an_object_of_toolhive_that_is_wrong_has_an_event_and_is_not_written_to(
     ];
     stage.describes("mcpserver", "fetch", &told).await;
     assert_eq!(stage.kubectl(&get).await, before);
+}
+
+#[tokio::test]
+async fn a_policy_and_a_younger_virtual_server_of_its_name_do_not_both_count() {
+    let stage = Stage::new().await;
+    let replica = stage.replica("only", &[]).await;
+    let server = stage.server("research");
+    stage.apply(&per_user("research", 3)).await;
+    stage.apply(&virtual_server("research", 5)).await;
+    let winner = format!("RateLimitPolicy {server}");
+    let told = ["Warning", "Conflicted", &winner];
+    stage.describes("virtualmcpserver", "research", &told).await;
+    replica.comes_to(&server, &[3]).await;
+    stage
+        .becomes("research", "Conflicted", "False", "OnlyPolicy")
+        .await;
+    stage.kubectl(&["delete", "rlp", "research"]).await;
+    replica.comes_to(&server, &[5]).await;
 }
 
 impl Stage {

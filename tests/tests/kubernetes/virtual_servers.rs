@@ -75,7 +75,7 @@ async fn objects_of_toolhive_are_never_written_to() {
 }
 
 /// A `VirtualMCPServer` with so many calls a day for each user.
-fn virtual_server(name: &str, calls: u32) -> String {
+pub(crate) fn virtual_server(name: &str, calls: u32) -> String {
     format!(
         "apiVersion: toolhive.stacklok.dev/v1beta1\n\
          kind: VirtualMCPServer\n\
