@@ -1,6 +1,6 @@
 //! What to watch, and who says what became of it.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt};
 
 /// How a replica takes part in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,18 +65,6 @@ impl Namespaces {
     }
 }
 
-impl FromStr for Namespaces {
-    type Err = NamespacesError;
-
-    fn from_str(text: &str) -> Result<Self, NamespacesError> {
-        Self::of(
-            text.split(',')
-                .map(str::trim)
-                .filter(|name| !name.is_empty()),
-        )
-    }
-}
-
 impl fmt::Display for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,8 +96,8 @@ mod tests {
 
     #[test]
     fn a_star_is_all_namespaces_and_names_are_those() {
-        assert_eq!("*".parse(), Ok(Namespaces::All));
-        let two: Namespaces = "team-b, team-a,team-b".parse().expect("names");
+        assert_eq!(Namespaces::of(["*"]), Ok(Namespaces::All));
+        let two = Namespaces::of(["team-b", "team-a", "team-b"]).expect("names");
         assert_eq!(two.to_string(), "namespaces team-a, team-b");
         assert_eq!(two.to_watch().len(), 2);
         assert_eq!(Namespaces::All.to_watch(), [None]);
@@ -117,17 +105,19 @@ mod tests {
 
     #[test]
     fn what_names_no_namespace_is_an_error() {
-        for (text, error) in [
-            ("", NamespacesError::None),
-            ("*,team", NamespacesError::AllAndSome),
-            ("Team", NamespacesError::Name("Team".to_owned())),
-            ("-team", NamespacesError::Name("-team".to_owned())),
-            (
-                "team/research",
-                NamespacesError::Name("team/research".to_owned()),
-            ),
+        let name = |name: &str| NamespacesError::Name(name.to_owned());
+        for (names, error) in [
+            (&[][..], NamespacesError::None),
+            (&["*", "team"], NamespacesError::AllAndSome),
+            (&["Team"], name("Team")),
+            (&["-team"], name("-team")),
+            (&["team/research"], name("team/research")),
         ] {
-            assert_eq!(text.parse::<Namespaces>(), Err(error), "{text}");
+            assert_eq!(
+                Namespaces::of(names.iter().copied()),
+                Err(error),
+                "{names:?}"
+            );
         }
     }
 }

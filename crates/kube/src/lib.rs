@@ -25,10 +25,12 @@
 //!
 //! Each object stands for itself: one that is wrong holds up no other.
 
+mod backoff;
 mod config;
 mod crd;
 mod instruments;
 mod objects;
+mod raw;
 mod resolve;
 mod served;
 mod source;

@@ -3,16 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
 use jiff::Timestamp;
-use kube::core::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use toolgate_limit::{Policy, ServerId};
-use toolgate_policy::{Diagnostics, Kind, read_object};
+use toolgate_policy::{Diagnostic, Diagnostics, Kind, Origin, read_object};
 
-use crate::watch::{Change, Followed};
+use crate::{
+    raw::{RawObject, read_spec},
+    watch::{Change, Followed},
+};
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +23,15 @@ pub(crate) struct ObjectKey {
     pub(crate) kind: Kind,
     pub(crate) namespace: String,
     pub(crate) name: String,
+}
+
+impl ObjectKey {
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::Object {
+            kind: self.kind.as_str(),
+            name: format!("{}/{}", self.namespace, self.name),
+        }
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -33,9 +45,9 @@ impl fmt::Display for ObjectKey {
 pub(crate) struct Observed {
     pub(crate) key: ObjectKey,
     pub(crate) revision: Revision,
-    pub(crate) spec: Option<Value>,
+    pub(crate) spec: Option<Box<RawValue>>,
     /// Of a `RateLimitPolicy` alone.
-    pub(crate) status: Option<Value>,
+    pub(crate) status: Option<Arc<Value>>,
 }
 
 /// Which revision of which object of a name.
@@ -47,21 +59,26 @@ pub(crate) struct Revision {
     pub(crate) generation: i64,
     /// Of the object as a whole, its status included.
     pub(crate) resource_version: String,
+    /// Of the specification. A definition with other defaults, or a cluster that was restored, gives
+    /// another one under the same generation.
+    pub(crate) digest: u64,
     pub(crate) created: Option<Timestamp>,
 }
 
 impl Revision {
-    /// An object that does not count its generations, which none of ours does, may always be new.
-    fn is_of_generation(&self, generation: i64) -> bool {
-        self.generation > 0 && self.generation == generation
+    /// Whether both have the same specification.
+    fn says_the_same(&self, other: &Self) -> bool {
+        (self.generation, self.digest) == (other.generation, other.digest)
     }
 }
 
 impl Observed {
     /// None if it has no name or namespace, which an API server does not do.
-    pub(crate) fn of(kind: Kind, mut object: DynamicObject) -> Option<Self> {
+    pub(crate) fn of(kind: Kind, object: RawObject) -> Option<Self> {
         let metadata = object.metadata;
-        let mut field = |name: &str| object.data.get_mut(name).map(Value::take);
+        let status = object.status.filter(|_| kind == Kind::RateLimitPolicy);
+        let status = status.and_then(|status| serde_json::from_str(status.get()).ok());
+        let status = status.map(Arc::new);
         Some(Self {
             key: ObjectKey {
                 kind,
@@ -72,19 +89,26 @@ impl Observed {
                 uid: metadata.uid.unwrap_or_default(),
                 generation: metadata.generation.unwrap_or_default(),
                 resource_version: metadata.resource_version.unwrap_or_default(),
+                digest: digest(object.spec.as_deref()),
                 created: metadata.creation_timestamp.map(|time| time.0),
             },
-            spec: field("spec"),
-            status: field("status").filter(|_| kind == Kind::RateLimitPolicy),
+            spec: object.spec,
+            status,
         })
     }
+}
+
+fn digest(spec: Option<&RawValue>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    spec.map(RawValue::get).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// An object, read.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) revision: Revision,
-    pub(crate) status: Option<Value>,
+    pub(crate) status: Option<Arc<Value>>,
     /// The server that it limits, as far as it says that rightly.
     pub(crate) server: Option<ServerId>,
     pub(crate) diagnostics: Diagnostics,
@@ -105,7 +129,7 @@ pub(crate) struct Objects {
     known: BTreeMap<ObjectKey, Object>,
     /// The watches that have told at least once what there is.
     listed: BTreeSet<Followed>,
-    /// The newest resource version that each watch has told of.
+    /// The newest resource version that each watch has told of since its last list.
     newest: BTreeMap<Followed, String>,
 }
 
@@ -136,30 +160,36 @@ impl Objects {
             .collect()
     }
 
-    /// Takes over what a watch has seen.
-    pub(crate) fn apply(&mut self, followed: Followed, change: Change) {
+    /// Takes over what a watch has seen. Whether any limits may have changed by it.
+    pub(crate) fn apply(&mut self, followed: Followed, change: Change) -> bool {
         match change {
             Change::Listed(objects) => {
                 let listed: BTreeSet<_> = objects.iter().map(|object| object.key.clone()).collect();
+                let before = self.known.len();
                 self.known
                     .retain(|key, _| !followed.covers(key) || listed.contains(key));
+                let mut changed = self.known.len() != before;
+                // A cluster that was restored from a copy counts anew from there.
+                self.newest.remove(&followed);
                 for object in objects {
-                    self.put(&followed, object);
+                    changed |= self.put(&followed, object);
                 }
-                self.listed.insert(followed);
+                self.listed.insert(followed) || changed
             }
             Change::Applied(object) => self.put(&followed, object),
             Change::Deleted(namespace, name) => {
-                self.known.remove(&ObjectKey {
+                let key = ObjectKey {
                     kind: followed.kind,
                     namespace,
                     name,
-                });
+                };
+                self.known.remove(&key).is_some()
             }
         }
     }
 
-    fn put(&mut self, followed: &Followed, observed: Observed) {
+    /// Whether its limits may be others than before.
+    fn put(&mut self, followed: &Followed, observed: Observed) -> bool {
         let Observed {
             key,
             revision,
@@ -172,19 +202,24 @@ impl Objects {
         }
         let before = self.known.remove(&key);
         let before = before.filter(|before| before.revision.uid == revision.uid);
-        let object = match before {
+        let (object, changed) = match before {
             // Its status has changed, or its labels.
-            Some(before) if revision.is_of_generation(before.revision.generation) => Object {
-                revision,
-                status,
-                ..before
-            },
+            Some(before) if before.revision.says_the_same(&revision) => {
+                let object = Object {
+                    revision,
+                    status,
+                    ..before
+                };
+                (object, false)
+            }
             before => {
                 let last_good = before.and_then(|before| before.limits);
-                Object::read(&key, revision, spec.as_ref(), status, last_good)
+                let object = Object::read(&key, revision, spec.as_deref(), status, last_good);
+                (object, true)
             }
         };
         self.known.insert(key, object);
+        changed
     }
 }
 
@@ -199,11 +234,15 @@ impl Object {
     fn read(
         key: &ObjectKey,
         revision: Revision,
-        spec: Option<&Value>,
-        status: Option<Value>,
+        spec: Option<&RawValue>,
+        status: Option<Arc<Value>>,
         last_good: Option<Limits>,
     ) -> Self {
-        let read = read_object(key.kind, &key.namespace, &key.name, spec);
+        let spec = match spec.map(|spec| read_spec(key.kind, spec)).transpose() {
+            Ok(spec) => spec,
+            Err(error) => return Self::unreadable(key, revision, status, last_good, &error),
+        };
+        let read = read_object(key.kind, &key.namespace, &key.name, spec.as_ref());
         let generation = revision.generation;
         let limits = match read.policy {
             Some(policy) => Some(Limits {
@@ -220,6 +259,23 @@ impl Object {
             server: read.server,
             diagnostics: read.diagnostics,
             limits,
+        }
+    }
+
+    fn unreadable(
+        key: &ObjectKey,
+        revision: Revision,
+        status: Option<Arc<Value>>,
+        last_good: Option<Limits>,
+        error: &serde_json::Error,
+    ) -> Self {
+        let message = format!("spec cannot be read: {error}");
+        Self {
+            revision,
+            status,
+            server: None,
+            diagnostics: vec![Diagnostic::error_in(&key.origin(), message)].into(),
+            limits: last_good,
         }
     }
 

@@ -18,14 +18,20 @@ pub(crate) struct Resolution {
     /// All that is not in force as it was written.
     pub(crate) rejected: Diagnostics,
     pub(crate) verdicts: BTreeMap<ObjectKey, Verdict>,
-    /// Which generation of which object, by its uid, is in force.
-    in_force: BTreeMap<ObjectKey, (String, i64)>,
+    /// Whose policy is in force.
+    in_force: BTreeMap<ObjectKey, Arc<Policy>>,
 }
 
 impl Resolution {
     /// Whether publishing it after `other` would change nothing.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.in_force == other.in_force && self.rejected == other.rejected
+        let policies = self.in_force.iter().zip(&other.in_force);
+        self.in_force.len() == other.in_force.len() && self.rejected == other.rejected && {
+            policies
+        }
+        .all(|((key, policy), (other_key, other_policy))| {
+            key == other_key && Arc::ptr_eq(policy, other_policy)
+        })
     }
 }
 
@@ -80,13 +86,13 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
         match (limits, server, loses_to) {
             (Some(limits), _, None) => {
                 let policy = Arc::clone(&limits.policy);
-                resolution.policies.push((policy, origin(key)));
-                let generation = (object.revision.uid.clone(), limits.generation);
-                resolution.in_force.insert(key.clone(), generation);
+                let in_force = (key.clone(), Arc::clone(&policy));
+                resolution.policies.push((policy, key.origin()));
+                resolution.in_force.extend([in_force]);
             }
             (_, Some(server), Some(winner)) => {
                 let message = format!("server {server} is limited by {winner}, which came first");
-                rejected.push(Diagnostic::error_in(&origin(key), message));
+                rejected.push(Diagnostic::error_in(&key.origin(), message));
             }
             _ => {}
         }
@@ -105,13 +111,6 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
 fn age<'o>(key: &'o ObjectKey, object: &Object) -> impl Ord + use<'o> {
     let created = object.revision.created;
     (created.is_none(), created, key)
-}
-
-fn origin(key: &ObjectKey) -> Origin {
-    Origin::Object {
-        kind: key.kind.as_str(),
-        name: format!("{}/{}", key.namespace, key.name),
-    }
 }
 
 fn verdict(object: &Object, loses_to: Option<ObjectKey>) -> Verdict {

@@ -10,6 +10,7 @@ use futures::join;
 use kube::Client;
 use serde_json::Value;
 use tokio::{
+    select,
     sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -22,6 +23,7 @@ use crate::{
     Config, Instruments,
     objects::{ObjectKey, Objects, Revision},
     resolve::{Resolution, Verdict, resolve},
+    served::Discovery,
     status::Reporter,
     watch::{Change, Followed, SILENCE, Watch, chain},
 };
@@ -64,7 +66,7 @@ pub(crate) struct Judged {
     /// The server that it limits, as far as it says that rightly.
     pub(crate) server: Option<ServerId>,
     /// As the API server has it. Of a `RateLimitPolicy` alone.
-    pub(crate) status: Option<Value>,
+    pub(crate) status: Option<Arc<Value>>,
     pub(crate) verdict: Verdict,
 }
 
@@ -96,20 +98,19 @@ impl KubernetesSource {
         }
     }
 
-    /// Keeps `registry` up to date until `stop`. The first generation comes once every object is
-    /// listed; from then on each change comes into force by itself.
+    /// Keeps `registry` up to date until `stop`, or until something in here has panicked. The first
+    /// generation comes once every object is listed; from then on each change comes into force by
+    /// itself.
     pub async fn run(self, registry: Arc<Registry>, stop: CancellationToken) {
         let (tell, changes) = mpsc::channel(CHANGES);
         let mut watches = JoinSet::new();
+        let discovery = Discovery::new(self.client.clone());
         let followed = self.followed();
         let expected = followed.len();
         for followed in followed {
-            let watch = Watch {
-                client: self.client.clone(),
-                followed,
-                changes: tell.clone(),
-                instruments: self.instruments.clone(),
-            };
+            let (discovery, client) = (discovery.clone(), self.client.clone());
+            let instruments = self.instruments.clone();
+            let watch = Watch::new(discovery, client, followed, tell.clone(), instruments);
             watches.spawn(watch.run());
         }
         drop(tell);
@@ -127,10 +128,18 @@ impl KubernetesSource {
             expected,
             objects: Objects::default(),
             in_force: None,
-            seen,
+            seen: self.config.status.then_some(seen),
             instruments: self.instruments.clone(),
         };
-        join!(stop.run_until_cancelled(publisher.run(changes)), reporting);
+        let keeping_up = async {
+            select! {
+                () = publisher.run(changes) => {}
+                // None ends by itself. Without it limits would grow old unnoticed.
+                _ = watches.join_next() => tracing::error!("a watch of the cluster has ended"),
+            }
+            stop.cancel();
+        };
+        join!(stop.run_until_cancelled(keeping_up), reporting);
     }
 
     fn followed(&self) -> Vec<Followed> {
@@ -151,31 +160,36 @@ struct Publisher {
     expected: usize,
     objects: Objects,
     in_force: Option<Resolution>,
-    seen: watch::Sender<Option<Arc<View>>>,
+    /// None: nobody tells of it.
+    seen: Option<watch::Sender<Option<Arc<View>>>>,
     instruments: Instruments,
 }
 
 impl Publisher {
     async fn run(mut self, mut changes: mpsc::Receiver<(Followed, Change)>) {
         while let Some((followed, change)) = changes.recv().await {
-            self.objects.apply(followed, change);
+            let mut news = self.objects.apply(followed, change);
             let until = Instant::now() + GATHER;
             while let Ok(Some((followed, change))) = timeout_at(until, changes.recv()).await {
-                self.objects.apply(followed, change);
+                news |= self.objects.apply(followed, change);
             }
-            if self.objects.listed() == self.expected {
+            if self.objects.listed() < self.expected {
+                continue;
+            }
+            // What was gathered before everything was listed counts as well.
+            if news || self.in_force.is_none() {
                 self.publish();
+            }
+            if let (Some(seen), Some(resolution)) = (&self.seen, &self.in_force) {
+                seen.send_replace(Some(Arc::new(self.view(resolution))));
             }
         }
     }
 
     fn publish(&mut self) {
         let resolution = resolve(&self.objects);
-        if !self
-            .in_force
-            .as_ref()
-            .is_some_and(|known| known.is_same(&resolution))
-        {
+        let known = self.in_force.as_ref();
+        if !known.is_some_and(|known| known.is_same(&resolution)) {
             self.tell_of_news(&resolution);
             self.instruments.resolved(&resolution);
             let policies = resolution.policies.clone();
@@ -184,8 +198,6 @@ impl Publisher {
             let generation = self.registry.publish_beside(policies, rejected);
             tracing::info!(generation, policies = count, "policies are in force");
         }
-        self.seen
-            .send_replace(Some(Arc::new(self.view(&resolution))));
         self.in_force = Some(resolution);
     }
 

@@ -23,7 +23,6 @@ use crate::{Config, source::View};
 use cluster::Cluster;
 use heartbeat::Heart;
 
-mod backoff;
 mod cluster;
 mod condition;
 mod election;

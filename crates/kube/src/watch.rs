@@ -2,37 +2,33 @@
 
 use std::{pin::pin, time::Duration};
 
-use backon::ExponentialBuilder;
 use futures::StreamExt as _;
 use kube::{
     Api, Client,
-    core::{ApiResource, DynamicObject},
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, ExponentialBackoff, watcher},
-    },
+    core::ApiResource,
+    runtime::watcher::{self, Event, watcher},
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use toolgate_policy::Kind;
 
 use crate::{
     Instruments,
+    backoff::Backoff,
     objects::Observed,
-    served::{is_not_found, served},
+    raw::RawObject,
+    served::{Discovery, is_not_found},
+    watch::course::Course,
 };
 
-/// The longest that the API server may take to say which kinds it serves.
-const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
+mod course;
 
-/// How often it is asked for a kind that it does not serve.
+/// How often the API server is asked for a kind that it does not serve; and when it says so for the
+/// first time, how soon again, as it may be starting.
 const LOOK_FOR_KIND: Duration = Duration::from_secs(5);
-
-/// How long a kind that was served must be gone until its objects are taken for deleted. An API
-/// server that is starting may not know it for a moment.
-const KIND_IS_GONE: Duration = Duration::from_mins(1);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a connection may say nothing until another one is made: what a silent loss of the API
 /// server costs.
@@ -40,6 +36,10 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(75);
 
 /// How long one watch lasts, in seconds; less than [`SILENCE`].
 const WATCH_SECONDS: u32 = 60;
+
+/// How often everything is listed anew, though a watch should miss nothing: a cluster that was
+/// restored from a copy counts its changes anew, below what a watch asks for.
+const LIST_ANEW: Duration = Duration::from_mins(10);
 
 /// Which objects a watch follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,96 +62,119 @@ pub(crate) enum Change {
 /// One watch.
 pub(crate) struct Watch {
     pub(crate) client: Client,
+    pub(crate) discovery: Discovery,
     pub(crate) followed: Followed,
     pub(crate) changes: mpsc::Sender<(Followed, Change)>,
-    pub(crate) instruments: Instruments,
+    pub(crate) course: Course,
+    pub(crate) backoff: Backoff,
 }
 
 /// Told of nobody: whoever listened is gone, and so the watch ends.
 struct Unheard;
 
 impl Watch {
-    /// Follows the objects until nobody listens.
-    pub(crate) async fn run(self) {
-        let mut course = Course::new(&self.followed, self.instruments.clone());
-        loop {
-            let ended = match self.look(&mut course).await {
-                Ok(Some(resource)) => self.follow(&resource, &mut course).await,
-                Ok(None) => {
-                    sleep(LOOK_FOR_KIND).await;
-                    Ok(())
-                }
-                Err(unheard) => Err(unheard),
-            };
-            if let Err(Unheard) = ended {
-                return;
-            }
+    pub(crate) fn new(
+        discovery: Discovery,
+        client: Client,
+        followed: Followed,
+        changes: mpsc::Sender<(Followed, Change)>,
+        instruments: Instruments,
+    ) -> Self {
+        Self {
+            client,
+            discovery,
+            course: Course::new(&followed, instruments),
+            followed,
+            changes,
+            // Small enough that a change after an outage is soon seen.
+            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(5)),
         }
     }
 
-    /// Asks how the kind is served. One that never was has no objects; one that no longer is has
-    /// none after a while.
-    async fn look(&self, course: &mut Course) -> Result<Option<ApiResource>, Unheard> {
-        let answer = timeout(DISCOVERY_TIMEOUT, served(&self.client, self.followed.kind)).await;
-        match answer {
-            Ok(Ok(Some(resource))) => return Ok(Some(resource)),
-            Ok(Ok(None)) => {
-                if course.is_gone(Instant::now()) {
+    /// Follows the objects until nobody listens.
+    pub(crate) async fn run(mut self) {
+        while let Ok(()) = self.step().await {}
+    }
+
+    async fn step(&mut self) -> Result<(), Unheard> {
+        match self.discovery.served(self.followed.kind).await {
+            Ok(Some(resource)) => {
+                self.course.known();
+                self.follow(&resource).await
+            }
+            Ok(None) => {
+                let was_unknown = self.course.is_unknown();
+                if self.course.is_gone(Instant::now()) {
                     self.tell(Change::Listed(Vec::new())).await?;
                 }
+                sleep(if was_unknown {
+                    LOOK_FOR_KIND
+                } else {
+                    LOOK_AGAIN
+                })
+                .await;
+                Ok(())
             }
-            Ok(Err(error)) => course.failed(&error, Instant::now()),
-            Err(error) => course.failed(&error, Instant::now()),
+            Err(error) => {
+                self.course.failed(&error, Instant::now());
+                self.backoff.wait().await;
+                Ok(())
+            }
         }
-        Ok(None)
     }
 
-    /// Tells of every change until the kind is served no more.
-    async fn follow(&self, resource: &ApiResource, course: &mut Course) -> Result<(), Unheard> {
+    /// Tells of every change, until it is time to list anew, or the kind seems not to be served.
+    async fn follow(&mut self, resource: &ApiResource) -> Result<(), Unheard> {
         let client = self.client.clone();
-        let api: Api<DynamicObject> = match &self.followed.namespace {
+        let api: Api<RawObject> = match &self.followed.namespace {
             None => Api::all_with(client, resource),
             Some(namespace) => Api::namespaced_with(client, namespace, resource),
         };
         let config = watcher::Config::default().timeout(WATCH_SECONDS);
-        let mut events = pin!(watcher(api, config).backoff(backoff()));
+        let mut events = pin!(watcher(api, config));
         let mut listing = Vec::new();
-        while let Some(event) = events.next().await {
+        let until = Instant::now() + LIST_ANEW.mul_f64(1.0 + fastrand::f64() / 4.0);
+        while let Ok(Some(event)) = timeout_at(until, events.next()).await {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    course.failed(&error, Instant::now());
+                    self.course.failed(&error, Instant::now());
+                    self.backoff.wait().await;
                     if is_unknown(&error) {
                         return Ok(());
                     }
                     continue;
                 }
             };
-            match event {
-                Event::Init => listing.clear(),
-                Event::InitApply(object) => listing.extend(self.observe(object)),
+            let change = match event {
+                // Comes before each try, good or bad.
+                Event::Init => {
+                    listing.clear();
+                    continue;
+                }
+                Event::InitApply(object) => {
+                    listing.extend(self.observe(object));
+                    continue;
+                }
                 Event::InitDone => {
-                    course.listed(listing.len());
-                    self.tell(Change::Listed(std::mem::take(&mut listing)))
-                        .await?;
+                    self.course.listed(listing.len());
+                    Some(Change::Listed(std::mem::take(&mut listing)))
                 }
-                Event::Apply(object) => {
-                    if let Some(observed) = self.observe(object) {
-                        self.tell(Change::Applied(observed)).await?;
-                    }
-                }
-                Event::Delete(object) => {
-                    if let Some(observed) = self.observe(object) {
-                        let (namespace, name) = (observed.key.namespace, observed.key.name);
-                        self.tell(Change::Deleted(namespace, name)).await?;
-                    }
-                }
+                Event::Apply(object) => self.observe(object).map(Change::Applied),
+                Event::Delete(object) => self
+                    .observe(object)
+                    .map(|observed| Change::Deleted(observed.key.namespace, observed.key.name)),
+            };
+            self.backoff.reset();
+            self.course.goes_on();
+            if let Some(change) = change {
+                self.tell(change).await?;
             }
         }
         Ok(())
     }
 
-    fn observe(&self, object: DynamicObject) -> Option<Observed> {
+    fn observe(&self, object: RawObject) -> Option<Observed> {
         Observed::of(self.followed.kind, object)
     }
 
@@ -161,18 +184,6 @@ impl Watch {
     }
 }
 
-/// Between two tries: 0.2 s, doubling to 5 s, with jitter, so that replicas spread and a change after
-/// an outage is still seen soon.
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(5))
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .into()
-}
-
 /// Whether the API server knows the kind no more.
 fn is_unknown(error: &watcher::Error) -> bool {
     match error {
@@ -180,100 +191,6 @@ fn is_unknown(error: &watcher::Error) -> bool {
             is_not_found(error)
         }
         _ => false,
-    }
-}
-
-/// Failures further apart than this are news each: between two tries there is less, and a watch that
-/// goes on after a failure says nothing as long as nothing changes.
-const FAILURES_ARE_ONE: Duration = Duration::from_secs(30);
-
-/// How a watch has fared, told to the log once for each change.
-struct Course {
-    kind: &'static str,
-    namespace: String,
-    /// Whether its objects are known, if only as none.
-    was_listed: bool,
-    /// Since when the API server does not know the kind.
-    unknown_since: Option<Instant>,
-    failed_at: Option<Instant>,
-    instruments: Instruments,
-}
-
-impl Course {
-    fn new(followed: &Followed, instruments: Instruments) -> Self {
-        Self {
-            kind: followed.kind.as_str(),
-            namespace: followed.namespace.clone().unwrap_or_else(|| "*".to_owned()),
-            was_listed: false,
-            unknown_since: None,
-            failed_at: None,
-            instruments,
-        }
-    }
-
-    fn listed(&mut self, objects: usize) {
-        let Self {
-            kind, namespace, ..
-        } = self;
-        if !self.was_listed || self.failed_at.is_some() || self.unknown_since.is_some() {
-            tracing::info!(kind, namespace, objects, "the cluster's objects are listed");
-        }
-        (self.was_listed, self.unknown_since, self.failed_at) = (true, None, None);
-    }
-
-    fn failed(&mut self, error: &(dyn std::error::Error + 'static), now: Instant) {
-        self.instruments.failed(self.kind);
-        let before = self.failed_at.replace(now);
-        let (kind, namespace, reason) = (self.kind, &self.namespace, chain(error));
-        if before.is_some_and(|before| now.duration_since(before) < FAILURES_ARE_ONE) {
-            tracing::debug!(
-                kind,
-                namespace,
-                reason,
-                "the cluster's objects cannot be watched"
-            );
-        } else {
-            tracing::warn!(
-                kind,
-                namespace,
-                reason,
-                "the cluster's objects cannot be watched; what is in force stays in force"
-            );
-        }
-    }
-
-    /// The API server says that it does not know the kind. Whether there are therefore no objects,
-    /// which is said once.
-    fn is_gone(&mut self, now: Instant) -> bool {
-        let Self {
-            kind, namespace, ..
-        } = self;
-        let first = self.unknown_since.is_none();
-        let since = *self.unknown_since.get_or_insert(now);
-        if self.was_listed {
-            let is_over = now.duration_since(since) >= KIND_IS_GONE;
-            if first {
-                tracing::warn!(kind, "the cluster does not serve this kind any more");
-            } else if is_over {
-                tracing::warn!(kind, "the kind is gone, and its limits with it");
-                self.was_listed = false;
-            }
-            return is_over;
-        }
-        if !first {
-            return false;
-        }
-        // Without our own kind there is no telling an empty cluster from a broken installation.
-        let is_optional = *kind != Kind::RateLimitPolicy.as_str();
-        if is_optional {
-            tracing::info!(kind, namespace, "the cluster does not serve this kind yet");
-        } else {
-            tracing::error!(
-                kind,
-                "the cluster does not serve this kind: apply what `toolgate crd` prints"
-            );
-        }
-        is_optional
     }
 }
 
@@ -291,6 +208,3 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Origin;
+use crate::{Origin, object::Fields as ObjectFields};
 
 /// Whether a finding stops its manifests from coming into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +19,7 @@ pub enum Severity {
 
 /// A place in a text: line and column, both from 1, in characters. In an object of a cluster, which
 /// has no lines, `line` is the number of the field; the [`Report`] knows its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     pub(crate) line: usize,
     pub(crate) column: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Place {
 ///     |                       ^
 /// RateLimitPolicy default/research: spec.global.maxTokens: error: maxTokens must be between 1 and …
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Diagnostic {
     file: PathBuf,
     place: Option<Place>,
@@ -225,8 +225,8 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
 pub(crate) struct Report<'a> {
     file: &'a Path,
     lines: Vec<&'a str>,
-    /// Of an object: the paths of its fields, by their number. None: there are lines.
-    fields: Option<&'a [String]>,
+    /// Of an object: its fields, by their number. None: there are lines.
+    fields: Option<&'a ObjectFields>,
     found: Vec<Diagnostic>,
     errors: usize,
 }
@@ -242,8 +242,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Of the object `name`, whose fields have these paths.
-    pub(crate) const fn of_object(name: &'a Path, fields: &'a [String]) -> Self {
+    /// Of the object `name`, which has these fields.
+    pub(crate) const fn of_object(name: &'a Path, fields: &'a ObjectFields) -> Self {
         Self {
             file: name,
             lines: Vec::new(),
@@ -256,14 +256,13 @@ impl<'a> Report<'a> {
     /// Where `place` is, for a message about another place.
     pub(crate) fn locate(&self, place: Place) -> String {
         match self.field(place) {
-            Some(field) => field.to_owned(),
+            Some(field) => field,
             None => format!("line {}", place.line),
         }
     }
 
-    fn field(&self, place: Place) -> Option<&'a str> {
-        let field = self.fields?.get(place.line)?;
-        Some(field)
+    fn field(&self, place: Place) -> Option<String> {
+        self.fields?.path(place.line)
     }
 
     /// Lets findings to come show only the lines `range` of `text`, counted from 1.
@@ -283,11 +282,10 @@ impl<'a> Report<'a> {
 
     fn add(&mut self, severity: Severity, place: Place, message: &dyn fmt::Display) {
         let line = self.lines.get(place.line.saturating_sub(1));
-        let field = self.field(place).filter(|field| !field.is_empty());
         self.found.push(Diagnostic {
             file: self.file.to_owned(),
             place: (place.line > 0 && self.fields.is_none()).then_some(place),
-            field: field.map(str::to_owned),
+            field: self.field(place),
             severity,
             message: message.to_string(),
             source_line: line.copied().unwrap_or_default().to_owned(),

@@ -1,6 +1,10 @@
 //! The snapshot in force, and what came of the last reload.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -69,8 +73,8 @@ impl Registry {
     }
 
     /// As [`Registry::publish`], from a source whose manifests stand each for itself: `rejected` says
-    /// what is wrong with those that are not among `policies`. They are a failure that is counted
-    /// once, however often they are told again.
+    /// what is wrong with those that are not among `policies`. They are a failure, which is counted
+    /// again only when something else is wrong than before.
     pub fn publish_beside(
         &self,
         policies: Vec<(Arc<Policy>, Origin)>,
@@ -84,18 +88,16 @@ impl Registry {
         self.status.send_modify(|status| {
             let at = self.clock.now();
             generation = status.generation + 1;
-            let last_failure = rejected.has_errors().then(|| match &status.last_failure {
-                Some(known) if *known.diagnostics == rejected => known.clone(),
-                _ => ReloadFailure {
-                    at,
-                    diagnostics: Arc::new(rejected),
-                },
+            let before = status.last_failure.as_ref();
+            let known: HashSet<_> = before
+                .iter()
+                .flat_map(|failure| failure.diagnostics.errors())
+                .collect();
+            let is_news = rejected.errors().any(|error| !known.contains(error));
+            let last_failure = rejected.has_errors().then(|| ReloadFailure {
+                at: before.filter(|_| !is_news).map_or(at, |failure| failure.at),
+                diagnostics: Arc::new(rejected),
             });
-            let is_news = match (&last_failure, &status.last_failure) {
-                (None, _) => false,
-                (Some(_), None) => true,
-                (Some(now), Some(before)) => !Arc::ptr_eq(&now.diagnostics, &before.diagnostics),
-            };
             self.current.store(Arc::new(Current {
                 snapshot: Arc::new(Snapshot::new(generation, policies)),
                 origins,

@@ -98,6 +98,9 @@ pub enum ServerError {
     /// A thread to serve on cannot be had.
     #[error("cannot start a worker")]
     Thread(#[source] io::Error),
+    /// What keeps the policies up to date has panicked.
+    #[error("the source of the policies has panicked")]
+    Source,
     /// A thread that serves has panicked.
     #[error("a worker has panicked")]
     Worker,
@@ -171,7 +174,7 @@ impl Server {
         );
         let monitor = tokio::spawn(monitor.run());
         // Goes on while the calls in flight are answered.
-        let source = self.source.start(&self.registry);
+        let mut source = self.source.start(&self.registry);
         let (tls, reload) = self.tls.unzip();
         // Ends with the value, and that with this call.
         let mut reloading = JoinSet::new();
@@ -218,6 +221,7 @@ impl Server {
         let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {
             failed = &mut grpc => failed,
+            () = source.ended() => Err(ServerError::Source),
             () = stop => {
                 tracing::info!("stopping: calls in flight are finished, no more are taken");
                 stopping.cancel();

@@ -1,9 +1,9 @@
 //! Where the policies come from, and what keeps them up to date.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use toolgate_kube::KubernetesSource;
 use toolgate_policy::{FileSource, Registry, Watch};
 
@@ -25,7 +25,7 @@ pub(crate) enum Source {
 #[must_use = "dropping it stops that"]
 pub(crate) enum Running {
     Files(Watch),
-    Kubernetes(JoinHandle<()>, CancellationToken),
+    Kubernetes(AbortOnDropHandle<()>, CancellationToken),
 }
 
 impl Source {
@@ -60,21 +60,29 @@ impl Source {
             Self::Kubernetes(source) => {
                 let stop = CancellationToken::new();
                 let running = source.run(Arc::clone(registry), stop.clone());
-                Running::Kubernetes(tokio::spawn(running), stop)
+                Running::Kubernetes(AbortOnDropHandle::new(tokio::spawn(running)), stop)
             }
         }
     }
 }
 
 impl Running {
+    /// Ends if the source has, which it does only after a panic. Limits would grow old unnoticed.
+    pub(crate) async fn ended(&mut self) {
+        match self {
+            Self::Files(_) => pending().await,
+            Self::Kubernetes(running, _) => drop(running.await),
+        }
+    }
+
     /// Stops, and gives back what is held in a cluster, within a bound.
     pub(crate) async fn leave(self) {
         match self {
             Self::Files(watch) => drop(watch),
-            Self::Kubernetes(mut running, stop) => {
+            Self::Kubernetes(running, _) if running.is_finished() => {}
+            Self::Kubernetes(running, stop) => {
                 stop.cancel();
-                if timeout(LONGEST_LEAVE, &mut running).await.is_err() {
-                    running.abort();
+                if timeout(LONGEST_LEAVE, running).await.is_err() {
                     tracing::warn!(after = ?LONGEST_LEAVE, "stopped without taking leave of the cluster");
                 }
             }

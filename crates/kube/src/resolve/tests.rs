@@ -87,9 +87,13 @@ fn a_bad_object_holds_up_no_other_and_yields_its_server_to_a_good_one() {
 
 #[test]
 fn an_object_made_anew_is_news() {
-    let first = resolved(&[("a", 1, limit(5))]);
-    assert!(first.is_same(&resolved(&[("a", 1, limit(5))])));
     let mut known = Objects::default();
+    known.apply(
+        all_policies(),
+        Change::Applied(policy("a", "a", 1, limit(5))),
+    );
+    let first = resolve(&known);
+    assert!(first.is_same(&resolve(&known)));
     let anew = policy("a", "another uid", 1, limit(6));
     known.apply(all_policies(), Change::Applied(anew));
     assert!(!first.is_same(&resolve(&known)));

@@ -18,7 +18,7 @@ fn publisher() -> (
         expected: 2,
         objects: Objects::default(),
         in_force: None,
-        seen: watch::channel(None).0,
+        seen: Some(watch::channel(None).0),
         instruments: Instruments::default(),
     };
     (registry, tell, tokio::spawn(publisher.run(changes)))
@@ -74,7 +74,7 @@ async fn changes_that_come_together_make_one_generation_and_those_without_effect
     // As every write of a status makes it.
     let mut touched = policy("p1", "p1", 1, limit(5));
     touched.revision.resource_version = "999".to_owned();
-    touched.status = Some(json!({}));
+    touched.status = Some(Arc::new(json!({})));
     tell.send((all_policies(), Change::Applied(touched)))
         .await
         .expect("told");
@@ -107,6 +107,17 @@ async fn a_rejected_object_is_told_beside_the_policies_in_force_and_counted_once
         shown.starts_with("RateLimitPolicy team/bad: spec.global.maxTokens: error:"),
         "{shown}"
     );
+    let worse = Change::Applied(policy("more", "3", 2, limit(0)));
+    tell.send((all_policies(), worse)).await.expect("told");
+    settled().await;
+    assert_eq!(registry.status().failed, 2);
+    // Of two errors one is mended.
+    let mended = Change::Applied(policy("more", "3", 3, limit(5)));
+    tell.send((all_policies(), mended)).await.expect("told");
+    settled().await;
+    let status = registry.status();
+    assert_eq!(status.failed, 2);
+    assert!(status.last_failure.is_some());
     let mended = Change::Applied(policy("bad", "1", 2, limit(5)));
     tell.send((all_policies(), mended)).await.expect("told");
     settled().await;

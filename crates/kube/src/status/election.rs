@@ -6,8 +6,8 @@ use kube_lease_manager::{LeaseCreateMode, LeaseManager, LeaseManagerError, Lease
 use tokio::{select, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{LEAVE, Views, backoff::Backoff, cluster::Cluster, leader::Leader, message::cut};
-use crate::watch::chain;
+use super::{LEAVE, Views, cluster::Cluster, leader::Leader, message::cut};
+use crate::{backoff::Backoff, watch::chain};
 
 /// How long the lead lasts that is not renewed, in seconds: how long policies have no leader if one is
 /// killed.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::lease::{self, Progress};
 use crate::{
-    Config,
+    Config, Namespaces,
     source::{Judged, View},
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Asked {
 
 pub(super) fn config(replica: &str) -> Config {
     Config {
-        namespaces: "*".parse().expect("namespaces"),
+        namespaces: Namespaces::All,
         status: true,
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),

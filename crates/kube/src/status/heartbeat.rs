@@ -7,8 +7,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Views, backoff::Backoff, cluster::Cluster, lease::Progress};
-use crate::watch::chain;
+use super::{Views, cluster::Cluster, lease::Progress};
+use crate::{backoff::Backoff, watch::chain};
 
 /// How often a replica says so that has nothing new to say. Its Lease lasts three times as long.
 const RENEW: Duration = Duration::from_secs(10);

@@ -19,13 +19,13 @@ use memory::Memory;
 
 use super::{
     Views,
-    backoff::Backoff,
     cluster::{Cluster, is_outage},
     condition::{Facts, is_pending},
     event::{news, state_of},
     replicas::Replicas,
 };
 use crate::{
+    backoff::Backoff,
     objects::ObjectKey,
     source::{Judged, View},
     watch::chain,

@@ -37,7 +37,7 @@ pub enum ConfigError {
     #[error("policies and kubernetes.namespaces do not go together: choose one of them")]
     TwoSources,
     /// The namespaces are none.
-    #[error("kubernetes.namespaces: {0}")]
+    #[error("kubernetes.namespaces")]
     Namespaces(#[from] NamespacesError),
     /// A Lease cannot have this name.
     #[error(

@@ -84,11 +84,19 @@ impl KubernetesSettings {
 
     /// None unless namespaces are given.
     pub(super) fn into_config(self) -> Result<Option<Config>, ConfigError> {
-        if self.namespaces.is_empty() {
+        // A variable that is set to nothing gives nothing.
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let namespaces: Vec<_> = self.namespaces.iter().map(|name| name.trim()).collect();
+        let namespaces = namespaces.into_iter().filter(|name| !name.is_empty());
+        let namespaces: Vec<_> = namespaces.collect();
+        let lease_namespace = given(self.lease_namespace);
+        let lease_name = given(self.lease_name);
+        let replica = given(self.replica);
+        if namespaces.is_empty() {
             let is_silent = self.status.is_none()
-                && self.lease_namespace.is_none()
-                && self.lease_name.is_none()
-                && self.replica.is_none();
+                && lease_namespace.is_none()
+                && lease_name.is_none()
+                && replica.is_none();
             return if is_silent {
                 Ok(None)
             } else {
@@ -98,25 +106,30 @@ impl KubernetesSettings {
                 ))
             };
         }
-        let namespaces = Namespaces::of(self.namespaces.iter().map(String::as_str))?;
-        // The same rule as for the namespaces that are watched.
-        if let Some(namespace) = &self.lease_namespace {
-            name("kubernetes.leaseNamespace", namespace.clone())?;
+        let namespaces = Namespaces::of(namespaces)?;
+        let status = self.status.unwrap_or(true);
+        let lease_name = lease_name.unwrap_or_else(|| "toolgate".to_owned());
+        let replica = replica.unwrap_or_else(host_name);
+        // Leases are written with the status alone.
+        if status {
+            if let Some(namespace) = &lease_namespace {
+                check_name("kubernetes.leaseNamespace", namespace)?;
+            }
+            check_name("kubernetes.leaseName", &lease_name)?;
+            check_name("kubernetes.replica", &replica)?;
         }
-        let lease_name = self.lease_name.unwrap_or_else(|| "toolgate".to_owned());
-        let replica = self.replica.unwrap_or_else(host_name);
         Ok(Some(Config {
             namespaces,
-            status: self.status.unwrap_or(true),
-            lease_namespace: self.lease_namespace,
-            lease_name: name("kubernetes.leaseName", lease_name)?,
-            replica: name("kubernetes.replica", replica)?,
+            status,
+            lease_namespace,
+            lease_name,
+            replica,
         }))
     }
 }
 
-/// `name`, if an object of Kubernetes can have it (RFC 1123, section 2.1: a subdomain).
-fn name(field: &'static str, name: String) -> Result<String, ConfigError> {
+/// Whether an object of Kubernetes can have the name (RFC 1123, section 2.1: a subdomain).
+fn check_name(field: &'static str, name: &str) -> Result<(), ConfigError> {
     let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let is_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_valid = (1..=MAX_NAME).contains(&name.len())
@@ -124,11 +137,11 @@ fn name(field: &'static str, name: String) -> Result<String, ConfigError> {
         && name.starts_with(is_end)
         && name.ends_with(is_end);
     if is_valid {
-        Ok(name)
+        Ok(())
     } else {
         Err(ConfigError::LeaseName {
             field,
-            name,
+            name: name.to_owned(),
             max: MAX_NAME,
         })
     }
@@ -157,7 +170,7 @@ mod tests {
 
     #[test]
     fn policies_come_from_a_cluster_if_namespaces_are_given() {
-        let source = cluster(&["--kubernetes-namespaces=b,a", "--kubernetes-replica=r-1"]);
+        let source = cluster(&["--kubernetes-namespaces=b, a,", "--kubernetes-replica=r-1"]);
         let Ok(PolicySource::Kubernetes(config)) = source else {
             panic!("{source:?}");
         };
@@ -188,12 +201,13 @@ mod tests {
             ),
             (
                 &["--kubernetes-namespaces=*,a", "--kubernetes-replica=r"],
-                "kubernetes.namespaces: `*`",
+                "kubernetes.namespaces",
             ),
             (
                 &["--kubernetes-namespaces=a", "--kubernetes-replica=R_1"],
                 "kubernetes.replica \"R_1\"",
             ),
+            (&["--kubernetes-namespaces="], "--kubernetes-namespaces"),
             (&[], "--kubernetes-namespaces"),
         ] {
             let error = cluster(arguments).expect_err(part);

@@ -6,7 +6,7 @@ use toolgate_kube::definition_yaml;
 use super::Outcome;
 use crate::output::Stdout;
 
-/// Print the CustomResourceDefinition of RateLimitPolicy as YAML, for kubectl apply
+/// Print the `CustomResourceDefinition` of `RateLimitPolicy` as YAML, for kubectl apply
 #[derive(Debug, Args)]
 pub(crate) struct Crd {}
 

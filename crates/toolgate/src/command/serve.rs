@@ -46,8 +46,9 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
-        // The watch tells once of what this would tell of each connection.
-        let filter = EnvFilter::try_new(format!("kube_client::client::builder=off,{}", self.log))
+        // They tell of each try, and show whole answers, in which there may be secrets; the watch tells
+        // of each change.
+        let filter = EnvFilter::try_new(format!("kube_client=off,kube_runtime=off,{}", self.log))
             .with_context(|| format!("--log {:?} is no filter", self.log))?;
         let file = self.config.map(Settings::read).transpose()?;
         let settings = self.settings.over(file.unwrap_or_default());

@@ -16,6 +16,7 @@ pub(crate) fn judged(generation: i64, reading: Reading) -> Judged {
             uid: "0b54cc5c".to_owned(),
             generation,
             resource_version: "100".to_owned(),
+            digest: 0,
             created: None,
         },
         server: Some("team/research".parse().expect("server")),
@@ -46,7 +47,7 @@ fn key(name: &str) -> ObjectKey {
 
 /// How far a replica is that watches `namespace`.
 fn progress(namespace: &str, newest: &str) -> Progress {
-    let namespaces: Namespaces = namespace.parse().expect("namespace");
+    let namespaces = Namespaces::of([namespace]).expect("namespace");
     let watched = namespaces.to_watch().remove(0);
     let config = Config {
         namespaces,

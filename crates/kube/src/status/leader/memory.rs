@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use tokio::time::Instant;
 
 use crate::{RateLimitPolicyStatus, objects::is_newer, source::Judged, status::cluster::Written};
@@ -46,7 +47,7 @@ impl Memory {
             return (written.resource_version.clone(), written.status.clone());
         }
         let status = object.status.clone();
-        let status = status.and_then(|status| serde_json::from_value(status).ok());
+        let status = status.and_then(|status| RateLimitPolicyStatus::deserialize(&*status).ok());
         (seen.clone(), status.unwrap_or_default())
     }
 

@@ -108,7 +108,7 @@ async fn a_new_generation_is_written_before_what_only_names_another_replica() {
             ],
             "replicas": [{"name": "gone", "generation": 1}],
         });
-        object.status = Some(status);
+        object.status = Some(Arc::new(status));
         object
     };
     stage.show(vec![named_elsewhere("a"), named_elsewhere("b"), good("c")]);
@@ -144,7 +144,7 @@ async fn a_status_that_is_kept_in_part_is_not_written_again_and_again() {
     sleep(Duration::from_secs(1)).await;
     let mut kept = good("a");
     kept.revision.resource_version = "1000001".to_owned();
-    kept.status = Some(json!({"observedGeneration": 1}));
+    kept.status = Some(Arc::new(json!({"observedGeneration": 1})));
     for _ in 0..10 {
         stage.show(vec![kept.clone()]);
         sleep(Duration::from_secs(1)).await;

@@ -4,7 +4,7 @@ use super::*;
 
 fn config(namespaces: &str) -> Config {
     Config {
-        namespaces: namespaces.parse().expect("namespaces"),
+        namespaces: Namespaces::of(namespaces.split(',')).expect("namespaces"),
         status: true,
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),

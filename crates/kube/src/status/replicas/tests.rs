@@ -1,5 +1,5 @@
 use super::*;
-use crate::Config;
+use crate::{Config, Namespaces};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).expect("time")
@@ -8,7 +8,7 @@ fn at(seconds: i64) -> Timestamp {
 /// The Lease of a replica that renewed it at `renewed` by its own clock.
 fn lease(replica: &str, renewed: Timestamp) -> Lease {
     let config = Config {
-        namespaces: "*".parse().expect("namespaces"),
+        namespaces: Namespaces::All,
         status: true,
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),

@@ -6,14 +6,14 @@ use tokio::time::sleep;
 
 /// Waits between tries: `first`, doubling to `most`.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) const fn new(first: Duration, most: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, most: Duration) -> Self {
         Self {
             first,
             most,
@@ -21,7 +21,7 @@ impl Backoff {
         }
     }
 
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         sleep(self.step()).await;
     }
 
@@ -32,7 +32,7 @@ impl Backoff {
         now / 2 + now.mul_f64(fastrand::f64() / 2.0)
     }
 
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.next = self.first;
     }
 }
