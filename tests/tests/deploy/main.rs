@@ -4,6 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(all(feature = "containers", feature = "sdk"))]
+mod call;
+#[cfg(all(feature = "containers", feature = "sdk"))]
+mod compose;
 #[cfg(feature = "containers")]
 mod image;
 mod pinned;
