@@ -11,6 +11,10 @@ mod compose;
 #[cfg(feature = "containers")]
 mod image;
 mod pinned;
+#[cfg(all(feature = "containers", feature = "kubernetes", feature = "sdk"))]
+mod pod;
+#[cfg(all(feature = "containers", feature = "kubernetes", feature = "sdk"))]
+mod sidecar;
 
 /// A file of the repository.
 fn repository(path: &str) -> PathBuf {
