@@ -13,6 +13,13 @@ mod image;
 mod pinned;
 #[cfg(all(feature = "containers", feature = "kubernetes", feature = "sdk"))]
 mod pod;
+#[cfg(all(
+    feature = "containers",
+    feature = "kubernetes",
+    feature = "sdk",
+    feature = "grpcurl"
+))]
+mod readme;
 #[cfg(all(feature = "containers", feature = "kubernetes", feature = "sdk"))]
 mod sidecar;
 
