@@ -1,7 +1,12 @@
 //! `deploy/compose.yaml`: its programs run with the arguments, the files, the restrictions and the
 //! health checks that it gives them. Redis and the server behind the gateway are this machine's.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +16,7 @@ use toolgate_tests::{
     probe, toolgate, vmcp,
 };
 
-use crate::{call::call, repository, text};
+use crate::{call::call, patient, repository, text};
 
 #[derive(Deserialize)]
 struct Compose {
@@ -66,12 +71,14 @@ impl Service {
         for bind in &self.volumes {
             assert_eq!(bind.r#type, "bind");
             let source = repository("deploy").join(&bind.source);
-            assert!(source.exists(), "{}", source.display());
-            mounts.push((source, bind.target.clone(), !bind.read_only));
+            let here = copy(&source, hosts.with_file_name(bind.target.replace('/', "-")));
+            mounts.push((here, bind.target.clone(), !bind.read_only));
         }
         ContainerOptions {
             arguments,
             mounts,
+            // See `patient`.
+            environment: vec![("TOOLGATE_STORE_TIMEOUT".into(), "20s".into())],
             ..ContainerOptions::default()
         }
     }
@@ -81,6 +88,23 @@ impl Service {
         let seconds = seconds.and_then(|text| text.strip_suffix('s')?.parse().ok());
         Duration::from_secs(seconds.expect("a grace period in seconds"))
     }
+}
+
+/// The files of a folder, with settings that are [`patient`].
+fn copy(from: &Path, to: PathBuf) -> PathBuf {
+    fs::create_dir(&to).expect("a folder");
+    for file in fs::read_dir(from).expect("a folder") {
+        let file = file.expect("a file");
+        let text = fs::read_to_string(file.path()).expect("text");
+        let is_of_the_gateway = file.file_name() == "vmcp.yaml";
+        let text = if is_of_the_gateway {
+            patient(&text)
+        } else {
+            text
+        };
+        fs::write(to.join(file.file_name()), text).expect("a copy");
+    }
+    to
 }
 
 /// The default arguments of an image: `CMD` after the stage `target` of the Dockerfile.

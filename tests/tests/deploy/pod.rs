@@ -18,6 +18,8 @@ use k8s_openapi::api::{
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use toolgate_tests::{Container, ContainerOptions, ControlPlane, Image, probe, toolgate, vmcp};
 
+use crate::patient;
+
 /// A running pod, ended with this value.
 pub(crate) struct Pod {
     /// By name; those that start first end last.
@@ -180,7 +182,7 @@ impl Place<'_> {
                 let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
                 let map = maps.get(&config.name).await.expect("the ConfigMap");
                 for (key, text) in map.data.unwrap_or_default() {
-                    fs::write(folder.join(key), text).expect("a file");
+                    fs::write(folder.join(key), patient(&text)).expect("a file");
                 }
             }
             // As the kubelet makes it.
