@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto alerts charts chart-copies performance top-capture fuzz deny clean
+.PHONY: test tools fmt clippy doc isolation unit proto alerts charts chart-copies images sbom performance top-capture fuzz deny clean
 
 CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-policy toolgate-kube toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
 BUF    := .tools/node_modules/.bin/buf
@@ -13,6 +13,7 @@ PARSER := .tools/python/prometheus_client
 PROMTOOL := .tools/bin/promtool
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+# Programs are run as containers where this user may make namespaces: root, with all its rights.
 # grpcurl, Helm and a control plane of Kubernetes are tested with where Go can build them; the official
 # SDKs for MCP and a server from npm everywhere.
 GO            := $(shell command -v go)
@@ -23,7 +24,8 @@ ETCD          := .tools/bin/etcd
 HELM          := $(CURDIR)/.tools/bin/helm
 SCHEMAS       := .tools/python/kubernetes-validate
 CRDS          := .tools/crds
-TEST_FEATURES := --features toolgate-tests/sdk $(if $(GO),--features toolgate-tests/grpcurl --features toolgate-tests/kubernetes)
+CONTAINERS    := $(shell [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null && echo yes)
+TEST_FEATURES := --features toolgate-tests/sdk $(if $(CONTAINERS),--features toolgate-tests/containers) $(if $(GO),--features toolgate-tests/grpcurl --features toolgate-tests/kubernetes)
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
@@ -33,6 +35,10 @@ tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
+	command -v ip           >/dev/null || packages+=(iproute2); \
+	command -v readelf      >/dev/null || packages+=(binutils); \
+	command -v curl         >/dev/null || packages+=(curl); \
+	[ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates); \
 	if (( $${#packages[@]} )); then \
 	  $(SUDO) apt-get update -qq; \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${packages[@]}"; \
@@ -146,10 +152,32 @@ proto:
 	$(BUF) format --diff --exit-code
 
 unit:
+	@[ "$(CONTAINERS)" ] || echo 'Tests of images, compose.yaml, the sidecar and deploy/README.md are left out: they take root, and namespaces.' >&2
 	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
 	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \
 	  TOOLGATE_TEST_CRDS="$(CURDIR)/$(CRDS)" \
 	  cargo test --workspace --locked $(TEST_FEATURES)
+
+# Both images, for this machine and into Docker; for a registry: PREFIX=registry/ PLATFORMS=linux/amd64,linux/arm64
+# OUTPUT=--push. Equal sources make equal images; an SBOM goes with those that are pushed.
+VERSION   = $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+PREFIX    =
+PLATFORMS =
+OUTPUT    = --load
+SOURCE    =
+images: image-toolgate image-vmcp
+image-%:
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) docker buildx build --target $* \
+	  --tag "$(PREFIX)toolgate/$*:$(VERSION)" $(if $(PLATFORMS),--platform $(PLATFORMS)) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --build-arg SOURCE="$(SOURCE)" \
+	  $(if $(filter --push,$(OUTPUT)),--sbom=true --provenance=mode=max) $(OUTPUT) .
+
+# What the programs are made of, as CycloneDX: target/sbom. The list in the programs themselves leaves out macros.
+sbom:
+	command -v cargo-cyclonedx >/dev/null || cargo install --locked --version 0.5.9 cargo-cyclonedx
+	cargo cyclonedx --manifest-path crates/toolgate/Cargo.toml --format json --spec-version 1.5 --describe binaries --no-build-deps
+	mkdir -p target/sbom
+	mv crates/toolgate/toolgate_bin.cdx.json crates/vmcp/vmcp_bin.cdx.json target/sbom/
 
 # What a check costs; see docs/performance.md. SECTIONS chooses, for example `make performance SECTIONS="stream --quick"`.
 performance:
