@@ -85,7 +85,7 @@ async fn a_limiter_that_starts_while_the_api_server_is_away_decides_nothing_unti
     let proxy = proxy.expect("a proxy");
     proxy.inject(Fault::Refuse);
     let replica = behind(proxy.address(), &stage).await;
-    replica.logs(AWAY).await;
+    replica.logs("the cluster's objects cannot be listed").await;
     let server = stage.server("research");
     assert_eq!(replica.get("/livez").await, 200);
     assert_eq!(replica.get("/readyz").await, 503);
