@@ -83,7 +83,7 @@
 {{- end -}}
 
 {{- define "toolgate.env" -}}
-# Here, as the image has them in its environment, which wins over the file.
+# Here, as the environment wins over the file: `config` cannot take them away from the Services.
 - {name: TOOLGATE_GRPC_LISTEN, value: {{ printf "%s:7070" .Values.listenAddress | quote }}}
 - {name: TOOLGATE_HTTP_LISTEN, value: {{ printf "%s:7071" .Values.listenAddress | quote }}}
 - {name: TOOLGATE_LOG, value: {{ .Values.log.filter | quote }}}
