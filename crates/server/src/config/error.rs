@@ -6,7 +6,7 @@ use toolgate_kube::NamespacesError;
 
 use super::store::SCHEMES;
 
-/// Why settings make no [`Config`].
+/// Why settings make no [`Config`](crate::Config).
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
