@@ -16,7 +16,8 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Programs are run as containers where this user may make namespaces: root, with all its rights.
 # grpcurl, Helm and a control plane of Kubernetes are tested with where Go can build them; the official
 # SDKs for MCP and a server from npm everywhere.
-GO            := $(shell command -v go)
+# An older one does not fetch the toolchain that a module asks for.
+GO            := $(shell go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' && command -v go)
 GRPCURL       := $(CURDIR)/.tools/bin/grpcurl
 APISERVER     := $(CURDIR)/.tools/bin/kube-apiserver
 KUBECTL       := $(CURDIR)/.tools/bin/kubectl
@@ -152,6 +153,7 @@ proto:
 	$(BUF) format --diff --exit-code
 
 unit:
+	@[ "$(GO)" ] || echo 'Charts, and tests with grpcurl and a control plane of Kubernetes, are left out: they take Go 1.21 or newer.' >&2
 	@[ "$(CONTAINERS)" ] || echo 'Tests of images, compose.yaml, the sidecar and deploy/README.md are left out: they take root, and namespaces.' >&2
 	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
 	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \

@@ -41,11 +41,12 @@ impl fmt::Display for ObjectKey {
 }
 
 /// An object as the API server gives it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Observed {
     pub(crate) key: ObjectKey,
     pub(crate) revision: Revision,
-    pub(crate) spec: Option<Box<RawValue>>,
+    /// What of it is read; an error if it is nested too deep.
+    pub(crate) spec: serde_json::Result<Option<Value>>,
     /// Of a `RateLimitPolicy` alone.
     pub(crate) status: Option<Arc<Value>>,
 }
@@ -92,7 +93,10 @@ impl Observed {
                 digest: digest(object.spec.as_deref()),
                 created: metadata.creation_timestamp.map(|time| time.0),
             },
-            spec: object.spec,
+            spec: {
+                let spec = object.spec.as_deref();
+                spec.map(|spec| read_spec(kind, spec)).transpose()
+            },
             status,
         })
     }
@@ -214,7 +218,7 @@ impl Objects {
             }
             before => {
                 let last_good = before.and_then(|before| before.limits);
-                let object = Object::read(&key, revision, spec.as_deref(), status, last_good);
+                let object = Object::read(&key, revision, spec, status, last_good);
                 (object, true)
             }
         };
@@ -234,11 +238,11 @@ impl Object {
     fn read(
         key: &ObjectKey,
         revision: Revision,
-        spec: Option<&RawValue>,
+        spec: serde_json::Result<Option<Value>>,
         status: Option<Arc<Value>>,
         last_good: Option<Limits>,
     ) -> Self {
-        let spec = match spec.map(|spec| read_spec(key.kind, spec)).transpose() {
+        let spec = match spec {
             Ok(spec) => spec,
             Err(error) => return Self::unreadable(key, revision, status, last_good, &error),
         };

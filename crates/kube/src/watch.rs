@@ -37,6 +37,9 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(75);
 /// How long one watch lasts, in seconds; less than [`SILENCE`].
 const WATCH_SECONDS: u32 = 60;
 
+/// How many objects one answer of a list may hold. Each is at most some 1.5 MB, all that etcd takes.
+const PAGE: u32 = 50;
+
 /// How often everything is listed anew, though a watch should miss nothing: a cluster that was
 /// restored from a copy counts its changes anew, below what a watch asks for.
 const LIST_ANEW: Duration = Duration::from_mins(10);
@@ -130,7 +133,9 @@ impl Watch {
             None => Api::all_with(client, resource),
             Some(namespace) => Api::namespaced_with(client, namespace, resource),
         };
-        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let config = watcher::Config::default()
+            .timeout(WATCH_SECONDS)
+            .page_size(PAGE);
         let mut events = pin!(watcher(api, config));
         let mut listing = Vec::new();
         let until = Instant::now() + LIST_ANEW.mul_f64(1.0 + fastrand::f64() / 4.0);

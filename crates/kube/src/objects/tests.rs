@@ -3,19 +3,18 @@ use serde_json::json;
 use super::*;
 
 /// A `RateLimitPolicy` of the namespace `team`, of that uid and generation.
-#[expect(clippy::needless_pass_by_value, reason = "calls read better so")]
 pub(crate) fn policy(name: &str, uid: &str, generation: i64, spec: Value) -> Observed {
-    let spec = RawValue::from_string(spec.to_string()).expect("JSON");
+    let text = RawValue::from_string(spec.to_string()).expect("JSON");
     Observed {
         key: key(name),
         revision: Revision {
             uid: uid.to_owned(),
             generation,
             resource_version: (100 + generation).to_string(),
-            digest: digest(Some(&spec)),
+            digest: digest(Some(&text)),
             created: Some(Timestamp::UNIX_EPOCH),
         },
-        spec: Some(spec),
+        spec: Ok(Some(spec)),
         status: None,
     }
 }

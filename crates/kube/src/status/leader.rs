@@ -141,8 +141,9 @@ impl Leader {
             let policies = refused.len();
             tracing::warn!(policies, %key, reason = chain(error), "the status of policies is refused");
         }
-        self.send_events().await?;
-        let is_more = all > WRITES || !self.events.is_empty();
+        let is_heard = self.send_events().await;
+        let is_more = all > WRITES || (is_heard && !self.events.is_empty());
+        let is_pending = is_pending || !is_heard;
         Ok(match (is_more, is_pending) {
             (true, _) => now,
             (false, true) => now + LOOK_SOON,
@@ -155,11 +156,9 @@ impl Leader {
         let now = self.cluster.now();
         self.replicas.observe(&leases, now);
         for (name, heartbeat) in self.replicas.forgotten(now).take(WRITES) {
-            match self.cluster.delete_lease(name, heartbeat).await {
-                Err(error) if is_outage(&error) => return Err(error),
-                // Renewed meanwhile, or deleted by somebody else: both are well.
-                Err(error) => tracing::debug!(name, %error, "a Lease that has run out stays"),
-                Ok(()) => {}
+            // Renewed meanwhile, or deleted by somebody else: both are well. Else it is tried again.
+            if let Err(error) = self.cluster.delete_lease(name, heartbeat).await {
+                tracing::debug!(name, %error, "a Lease that has run out stays");
             }
         }
         Ok(())
@@ -266,14 +265,18 @@ impl Leader {
         self.told = still_so;
     }
 
-    async fn send_events(&mut self) -> Result<(), Error> {
+    /// Whether the API server takes Events. If it does not, they wait; statuses go on.
+    async fn send_events(&mut self) -> bool {
         for _ in 0..WRITES {
             let Some(event) = self.events.front() else {
                 break;
             };
             self.pace.tick().await;
             match self.cluster.create_event(event).await {
-                Err(error) if is_outage(&error) => return Err(error),
+                Err(error) if is_outage(&error) => {
+                    tracing::debug!(reason = chain(&error), "Events wait");
+                    return false;
+                }
                 Err(error) => {
                     let reason = chain(&error);
                     tracing::warn!(reason, "an Event cannot be written");
@@ -282,7 +285,7 @@ impl Leader {
             }
             self.events.pop_front();
         }
-        Ok(())
+        true
     }
 
     fn failed(&mut self, error: &Error) {

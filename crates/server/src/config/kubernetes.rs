@@ -10,6 +10,9 @@ use super::ConfigError;
 /// pod's name is no longer in practice, and together they stay within Kubernetes' 253.
 const MAX_NAME: usize = 126;
 
+/// The longest name that is also the value of a label.
+const MAX_LABEL: usize = 63;
+
 /// Policies from a cluster, as one source gives it: `kubernetes` in the file, and flags and variables
 /// that begin with `--kubernetes-` and `TOOLGATE_KUBERNETES_`.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -113,10 +116,10 @@ impl KubernetesSettings {
         // Leases are written with the status alone.
         if status {
             if let Some(namespace) = &lease_namespace {
-                check_name("kubernetes.leaseNamespace", namespace)?;
+                check_name("kubernetes.leaseNamespace", namespace, MAX_LABEL)?;
             }
-            check_name("kubernetes.leaseName", &lease_name)?;
-            check_name("kubernetes.replica", &replica)?;
+            check_name("kubernetes.leaseName", &lease_name, MAX_LABEL)?;
+            check_name("kubernetes.replica", &replica, MAX_NAME)?;
         }
         Ok(Some(Config {
             namespaces,
@@ -129,10 +132,10 @@ impl KubernetesSettings {
 }
 
 /// Whether an object of Kubernetes can have the name (RFC 1123, section 2.1: a subdomain).
-fn check_name(field: &'static str, name: &str) -> Result<(), ConfigError> {
+fn check_name(field: &'static str, name: &str, max: usize) -> Result<(), ConfigError> {
     let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     let is_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_valid = (1..=MAX_NAME).contains(&name.len())
+    let is_valid = (1..=max).contains(&name.len())
         && name.chars().all(of_name)
         && name.starts_with(is_end)
         && name.ends_with(is_end);
@@ -142,7 +145,7 @@ fn check_name(field: &'static str, name: &str) -> Result<(), ConfigError> {
         Err(ConfigError::LeaseName {
             field,
             name: name.to_owned(),
-            max: MAX_NAME,
+            max,
         })
     }
 }

@@ -80,7 +80,8 @@ app.kubernetes.io/part-of: toolgate
 {{- define "toolgate.gracePeriod" -}}
 {{- $needed := add .Values.preStopSleepSeconds .Values.drainTimeoutSeconds -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
-{{- add $needed 5 -}}
+{{- /* To take leave of the cluster, and of what takes logs and traces. */ -}}
+{{- add $needed 8 -}}
 {{- else -}}
 {{- .Values.terminationGracePeriodSeconds -}}
 {{- end -}}

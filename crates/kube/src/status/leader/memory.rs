@@ -20,6 +20,15 @@ pub(super) struct Memory {
     /// What was written last, which the view may not show yet.
     written: Option<Written>,
     refused: Option<Refused>,
+    contested: Option<Contested>,
+}
+
+/// Somebody else has overwritten the status, a leader of other replicas perhaps that share the policy:
+/// to answer each time would never end.
+#[derive(Debug)]
+struct Contested {
+    until: Instant,
+    next: Duration,
 }
 
 /// A policy whose status was refused is left alone until then, or until it has another version.
@@ -37,18 +46,42 @@ impl Memory {
         if self.since.is_empty() || self.generation != revision.generation {
             self.generation = revision.generation;
             self.since.clone_from(&revision.resource_version);
+            self.contested = None;
         }
         let seen = &revision.resource_version;
         // Also of the same version: an older definition may drop fields of what was written, and to
         // write them again would drop them again.
         let written = self.written.take();
-        self.written = written.filter(|written| !is_newer(seen, &written.resource_version));
-        if let Some(written) = &self.written {
-            return (written.resource_version.clone(), written.status.clone());
+        let is_known = |written: &Written| !is_newer(seen, &written.resource_version);
+        if let Some(written) = written.clone().filter(is_known) {
+            let latest = (written.resource_version.clone(), written.status.clone());
+            self.written = Some(written);
+            return latest;
         }
         let status = object.status.clone();
         let status = status.and_then(|status| RateLimitPolicyStatus::deserialize(&*status).ok());
-        (seen.clone(), status.unwrap_or_default())
+        let status = status.unwrap_or_default();
+        let is_undone = |written: &Written| {
+            written.status.observed_generation == Some(revision.generation)
+                && written.status != status
+        };
+        if written.as_ref().is_some_and(is_undone) {
+            self.was_undone(object);
+        }
+        (seen.clone(), status)
+    }
+
+    fn was_undone(&mut self, object: &Judged) {
+        let key = &object.key;
+        let before = self.contested.take();
+        if before.is_none() {
+            tracing::warn!(%key, "somebody else writes this status too: other limiters, with a Lease of their own?");
+        }
+        let wait = before.map_or(LEAVE_ALONE, |before| before.next);
+        self.contested = Some(Contested {
+            until: Instant::now() + wait,
+            next: (wait * 2).min(LEAVE_ALONE_MOST),
+        });
     }
 
     pub(super) fn wrote(&mut self, written: Written) {
@@ -70,9 +103,12 @@ impl Memory {
     }
 
     pub(super) fn is_left_alone(&self, resource_version: &str) -> bool {
+        let now = Instant::now();
         let refused = self.refused.as_ref();
-        refused.is_some_and(|refused| {
-            refused.resource_version == resource_version && Instant::now() < refused.until
-        })
+        let contested = self.contested.as_ref();
+        contested.is_some_and(|contested| now < contested.until)
+            || refused.is_some_and(|refused| {
+                refused.resource_version == resource_version && now < refused.until
+            })
     }
 }

@@ -152,6 +152,29 @@ async fn a_status_that_is_kept_in_part_is_not_written_again_and_again() {
     assert_eq!(stage.written(), ["a"]);
 }
 
+/// Two installations that watched the same policies overwrote each other's status, each time that they
+/// saw it, without an end.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_somebody_else_overwrites_is_written_ever_more_seldom() {
+    let stage = Stage::new(&[]);
+    let overwritten = |times: usize| {
+        let mut object = good("a");
+        object.revision.resource_version = (2_000_000 * (times + 1)).to_string();
+        object.status = Some(Arc::new(
+            json!({"observedGeneration": 1, "server": times.to_string()}),
+        ));
+        object
+    };
+    stage.show(vec![good("a")]);
+    let seconds = 10 * LEAVE_ALONE.as_secs();
+    for _ in 0..seconds {
+        sleep(Duration::from_secs(1)).await;
+        stage.show(vec![overwritten(stage.written().len())]);
+    }
+    // At once, and after 30, 60 and 120 s.
+    assert_eq!(stage.written(), ["a", "a", "a", "a"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_changed_meanwhile_is_left_alone_until_its_new_version_is_seen() {
     let stage = Stage::new(&[409]);
