@@ -1,5 +1,8 @@
 {{/* What the schema cannot say: values that each are right, and not together. */}}
 {{- define "toolgate.validate" -}}
+{{- if and (ne .Values.service.type "ClusterIP") (not (and .Values.tls.enabled .Values.tls.clientCa.enabled)) -}}
+  {{- fail (printf "service.type: %s takes tls.enabled and tls.clientCa.enabled, for outside of the cluster anybody could empty the buckets" .Values.service.type) -}}
+{{- end -}}
 {{- $redis := .Values.store.redis -}}
 {{- $replicas := .Values.replicaCount | int -}}
 {{- if eq .Values.store.type "memory" -}}
