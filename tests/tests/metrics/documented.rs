@@ -26,6 +26,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 #[test]
 fn what_dashboard_and_alerts_ask_for_is_documented() {
     let mut known = documented("Metrics of the limiter");
+    known.extend(documented("Metrics of policies from a cluster"));
     known.extend(documented("Metrics of `vmcp`"));
     for asks in [
         include_str!("../../../deploy/observability/alerts.yaml"),
