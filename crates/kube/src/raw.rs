@@ -29,9 +29,8 @@ pub(crate) struct RawObject {
 /// The fields of the metadata that say which object it is. Others, such as `managedFields`, are as
 /// large and as deep as the object.
 fn identity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
-    #[derive(Default)]
     struct Identity {
         name: Option<String>,
         namespace: Option<String>,

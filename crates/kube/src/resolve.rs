@@ -13,25 +13,22 @@ use crate::objects::{Object, ObjectKey, Objects};
 /// What comes into force, and what became of every object that limits, or wants to.
 #[derive(Debug, Default)]
 pub(crate) struct Resolution {
-    /// One policy a server.
+    /// One policy a server, in the order of their objects.
     pub(crate) policies: Vec<(Arc<Policy>, Origin)>,
     /// All that is not in force as it was written.
     pub(crate) rejected: Diagnostics,
     pub(crate) verdicts: BTreeMap<ObjectKey, Verdict>,
-    /// Whose policy is in force.
-    in_force: BTreeMap<ObjectKey, Arc<Policy>>,
 }
 
 impl Resolution {
     /// Whether publishing it after `other` would change nothing.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let policies = self.in_force.iter().zip(&other.in_force);
-        self.in_force.len() == other.in_force.len() && self.rejected == other.rejected && {
-            policies
-        }
-        .all(|((key, policy), (other_key, other_policy))| {
-            key == other_key && Arc::ptr_eq(policy, other_policy)
-        })
+        let mut pairs = self.policies.iter().zip(&other.policies);
+        self.rejected == other.rejected
+            && self.policies.len() == other.policies.len()
+            && pairs.all(|((policy, origin), (other_policy, other_origin))| {
+                Arc::ptr_eq(policy, other_policy) && origin == other_origin
+            })
     }
 }
 
@@ -86,9 +83,7 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
         match (limits, server, loses_to) {
             (Some(limits), _, None) => {
                 let policy = Arc::clone(&limits.policy);
-                let in_force = (key.clone(), Arc::clone(&policy));
                 resolution.policies.push((policy, key.origin()));
-                resolution.in_force.extend([in_force]);
             }
             (_, Some(server), Some(winner)) => {
                 let message = format!("server {server} is limited by {winner}, which came first");

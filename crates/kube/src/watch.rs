@@ -64,12 +64,12 @@ pub(crate) enum Change {
 
 /// One watch.
 pub(crate) struct Watch {
-    pub(crate) client: Client,
-    pub(crate) discovery: Discovery,
-    pub(crate) followed: Followed,
-    pub(crate) changes: mpsc::Sender<(Followed, Change)>,
-    pub(crate) course: Course,
-    pub(crate) backoff: Backoff,
+    client: Client,
+    discovery: Discovery,
+    followed: Followed,
+    changes: mpsc::Sender<(Followed, Change)>,
+    course: Course,
+    backoff: Backoff,
 }
 
 /// Told of nobody: whoever listened is gone, and so the watch ends.

@@ -89,9 +89,8 @@ impl KubernetesSettings {
     pub(super) fn into_config(self) -> Result<Option<Config>, ConfigError> {
         // A variable that is set to nothing gives nothing.
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let namespaces: Vec<_> = self.namespaces.iter().map(|name| name.trim()).collect();
-        let namespaces = namespaces.into_iter().filter(|name| !name.is_empty());
-        let namespaces: Vec<_> = namespaces.collect();
+        let namespaces = self.namespaces.iter().map(|name| name.trim());
+        let namespaces: Vec<_> = namespaces.filter(|name| !name.is_empty()).collect();
         let lease_namespace = given(self.lease_namespace);
         let lease_name = given(self.lease_name);
         let replica = given(self.replica);
