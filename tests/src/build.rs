@@ -12,25 +12,34 @@ use anyhow::{Context, Result, ensure};
 /// The `toolgate` binary.
 pub fn toolgate() -> Result<&'static Path> {
     static TOOLGATE: OnceLock<PathBuf> = OnceLock::new();
-    once(&TOOLGATE, &["--package", "toolgate"], "toolgate")
+    once(&TOOLGATE, "toolgate")
 }
 
 /// The `vmcp` binary.
 pub fn vmcp() -> Result<&'static Path> {
     static VMCP: OnceLock<PathBuf> = OnceLock::new();
-    once(&VMCP, VMCP_AND_BACKEND, "vmcp")
+    once(&VMCP, "vmcp")
 }
 
 /// The MCP server of `crates/vmcp/examples/backend`, which counts the calls that reach it.
 pub fn counting_backend() -> Result<&'static Path> {
     static BACKEND: OnceLock<PathBuf> = OnceLock::new();
-    once(&BACKEND, VMCP_AND_BACKEND, "examples/backend")
+    once(&BACKEND, "examples/backend")
 }
 
-/// As `cargo test --workspace` builds them, so that nothing is built twice there.
-const VMCP_AND_BACKEND: &[&str] = &["--workspace", "--bin", "vmcp", "--example", "backend"];
+/// All programs, with the features that `cargo test --workspace` gives their dependencies, so that
+/// nothing is built twice.
+const PROGRAMS: &[&str] = &[
+    "--workspace",
+    "--bin",
+    "toolgate",
+    "--bin",
+    "vmcp",
+    "--example",
+    "backend",
+];
 
-fn once(built: &'static OnceLock<PathBuf>, what: &[&str], program: &str) -> Result<&'static Path> {
+fn once(built: &'static OnceLock<PathBuf>, program: &str) -> Result<&'static Path> {
     if let Some(built) = built.get() {
         return Ok(built);
     }
@@ -41,7 +50,7 @@ fn once(built: &'static OnceLock<PathBuf>, what: &[&str], program: &str) -> Resu
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["build", "--quiet", "--locked"])
-        .args(what)
+        .args(PROGRAMS)
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
