@@ -9,6 +9,10 @@
 //! A bucket remembers the quota under which it was written. When the limit has changed since, it
 //! is refilled to now under the old quota and only then cut to the new one: no reload hands out
 //! what the old limit had not yet earned.
+//!
+//! A clock may step back. A bucket then stands still until the clock has reached the bucket's own
+//! time again, but never for longer than its refill period: a state from further ahead counts as
+//! of now (docs/adr/018). Whoever finds such a state must store what [`Bucket::at`] made of it.
 
 use std::time::Duration;
 
@@ -25,7 +29,8 @@ pub struct Bucket {
     tokens: u32,
     /// Of the next token, in parts of `1 / period_micros`; zero when full.
     fraction: u64,
-    /// The time up to which refill has been counted. It never goes back.
+    /// The time up to which refill has been counted. It goes back only where it was further ahead
+    /// of the clock than a refill period.
     as_of: Timestamp,
 }
 
@@ -57,10 +62,24 @@ impl Bucket {
     /// This bucket at `now`, under `quota`: refilled, and cut to the new capacity if that is lower.
     ///
     /// A `now` before the bucket's own time refills nothing, and that time stays where it is, so
-    /// that no span is ever counted twice.
+    /// that no span is counted twice. If `now` is earlier by more than the refill period, of the
+    /// old quota or of the new one, the bucket's time becomes `now`: see [`Bucket::is_rewound`].
     #[must_use]
     pub fn at(self, quota: Quota, now: Timestamp) -> Self {
-        self.refilled(now).under(quota)
+        self.rewound(quota, now).refilled(now).under(quota)
+    }
+
+    /// Whether this bucket, which was made from `stored` by [`Bucket::at`], has an earlier time.
+    /// It must be stored even if it pays nothing: otherwise it would never fill.
+    pub fn is_rewound(&self, stored: &Self) -> bool {
+        self.as_of < stored.as_of
+    }
+
+    fn rewound(self, quota: Quota, now: Timestamp) -> Self {
+        let longest = self.quota.period_micros().min(quota.period_micros());
+        let ahead = self.as_of.as_micros().saturating_sub(now.as_micros());
+        let as_of = if ahead > longest { now } else { self.as_of };
+        Self { as_of, ..self }
     }
 
     fn refilled(self, now: Timestamp) -> Self {

@@ -95,7 +95,7 @@ impl<C: Clock> BucketStore for MemoryStore<C> {
     async fn peek(&self, plan: Plan) -> Result<Answer, StoreError> {
         let mut groups = self.lock();
         let now = groups.observe(self.clock.now());
-        let loaded = groups.load(&plan);
+        let loaded = groups.load(&plan, now);
         Ok(decision::peek(&plan, &loaded.buckets, now))
     }
 
@@ -118,12 +118,17 @@ const IDLE_FOR_ROOM: usize = 256;
 /// A group is not looked at again sooner: all of its buckets are, which may be many.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A clock that has stepped back by more is believed: otherwise nothing would be forgotten until it
+/// has come to its old time again. As long as a key in Redis outlives its buckets.
+const LONGEST_STEP_BACK: Duration = Duration::from_secs(1);
+
 type GroupKey = (ServerId, Group);
 
 struct Groups {
     max: usize,
-    /// The latest time seen. Buckets stand at this time, not before, even when the clock steps
-    /// back: a group that was forgotten as full must not be refilled for a span a second time.
+    /// The latest time seen, at most [`LONGEST_STEP_BACK`] ahead of the clock. A bucket that is not
+    /// here is full as of this time: it may have been forgotten as full just now, and no span may
+    /// refill it a second time.
     latest: Timestamp,
     place_of: HashMap<GroupKey, usize, RandomState>,
     stored: Slab<Stored>,
@@ -153,8 +158,9 @@ struct Loaded {
     /// Where each of the plan's groups lies.
     places: SmallVec<[Option<usize>; 2]>,
     buckets: SmallVec<[Bucket; 4]>,
-    /// Whether any was kept under another quota.
-    quota_changed: bool,
+    /// Whether any was kept under another quota, or with a time too far ahead: it is kept anew even
+    /// if it pays nothing, because from now on it fills at another rate or from another time.
+    must_keep: bool,
 }
 
 impl Groups {
@@ -169,42 +175,44 @@ impl Groups {
     }
 
     fn observe(&mut self, now: Timestamp) -> Timestamp {
+        if now + LONGEST_STEP_BACK < self.latest {
+            self.latest = now;
+        }
         self.latest = self.latest.max(now);
         now
     }
 
     fn take(&mut self, plan: &Plan, now: Timestamp) -> Result<Answer, StoreError> {
-        let mut loaded = self.load(plan);
+        let mut loaded = self.load(plan, now);
         let answer = decision::take(plan, &mut loaded.buckets, now);
-        // A bucket under a new quota is kept even if it pays nothing: from now on it fills at the
-        // new rate.
-        if answer.decision.is_allowed() || loaded.quota_changed {
-            if loaded.places.contains(&None) {
-                loaded.places = self.make_room(plan)?;
-            }
+        let is_allowed = answer.decision.is_allowed();
+        // A bucket that is not here and pays nothing is full, and takes no room.
+        if is_allowed && loaded.places.contains(&None) {
+            loaded.places = self.make_room(plan)?;
+        }
+        if is_allowed || loaded.must_keep {
             self.save(plan, &loaded);
         }
         Ok(answer)
     }
 
-    /// Buckets that were never seen are full.
-    fn load(&self, plan: &Plan) -> Loaded {
+    /// The buckets of `plan` at `now`. Those that are not here are full.
+    fn load(&self, plan: &Plan, now: Timestamp) -> Loaded {
         let mut loaded = Loaded {
             places: self.places(plan),
             buckets: SmallVec::new(),
-            quota_changed: false,
+            must_keep: false,
         };
         for (planned, place) in plan.groups().iter().zip(&loaded.places) {
             let stored = place.and_then(|place| self.stored.get(place));
             for limit in &planned.limits {
+                let quota = limit.quota();
                 let kept = stored.and_then(|stored| stored.bucket(limit));
-                loaded.buckets.push(match kept {
-                    None => Bucket::full(limit.quota(), self.latest),
-                    Some(bucket) => {
-                        loaded.quota_changed |= bucket.quota() != limit.quota();
-                        bucket.at(limit.quota(), self.latest)
-                    }
-                });
+                let bucket = kept.unwrap_or(Bucket::full(quota, self.latest));
+                let at_now = bucket.at(quota, now);
+                loaded.must_keep |=
+                    kept.is_some() && (bucket.quota() != quota || at_now.is_rewound(&bucket));
+                loaded.buckets.push(at_now);
             }
         }
         loaded
@@ -237,15 +245,17 @@ impl Groups {
     fn save(&mut self, plan: &Plan, loaded: &Loaded) {
         let mut buckets = loaded.buckets.iter();
         for (planned, place) in plan.groups().iter().zip(&loaded.places) {
+            let of_group = buckets.by_ref().take(planned.limits.len());
             let stored = place.and_then(|place| Some((place, self.stored.get_mut(place)?)));
             let Some((place, stored)) = stored else {
+                of_group.for_each(drop);
                 continue;
             };
-            for (limit, bucket) in planned.limits.iter().zip(&mut buckets) {
+            for (limit, bucket) in planned.limits.iter().zip(of_group) {
                 stored.keep(limit, *bucket);
             }
             // Whoever takes makes it later, so a time in the queue still holds.
-            if stored.queued_for == Timestamp::MAX || loaded.quota_changed {
+            if stored.queued_for == Timestamp::MAX || loaded.must_keep {
                 stored.queue(place, self.latest, &mut self.idle_queue);
             }
         }

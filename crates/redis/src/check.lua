@@ -69,7 +69,8 @@ local layout = {byte(ARGV[2], 1, -1)}
 
 -- The buckets of the batch at `now`; one that cannot be read has LOST tokens. `loaded` is what each
 -- held before the batch, `false` if it must be written in any case. A state from after `now`, by a
--- clock that has since stepped back, keeps its time in `later`.
+-- clock that has since stepped back, keeps its time in `later`, unless that is further ahead than a
+-- refill period: then it is a state of `now`.
 local LOST = -1000000000000000
 local tokens, loaded, fractions, later = {}, {}, {}, {}
 
@@ -130,12 +131,18 @@ local function load(i, quota, value)
         held, fraction = capacity, 0
       end
     end
-  elseif as_of > now then
-    later[i] = as_of
   end
-  if same_quota then
-    loaded[i] = held
-  else
+  loaded[i] = held
+  if as_of > now then
+    local ahead = as_of - now
+    if ahead > period or ahead > periods[quota] then
+      -- Written even if nothing is paid: from now on the bucket fills.
+      loaded[i] = false
+    else
+      later[i] = as_of
+    end
+  end
+  if not same_quota then
     -- Written even if nothing is paid: from now on the bucket fills at the new rate.
     loaded[i] = false
     if held >= capacities[quota] then

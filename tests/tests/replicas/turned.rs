@@ -53,6 +53,11 @@ impl Stage {
         self.clock.set(self.now).expect("the clock turns");
     }
 
+    fn turn_back(&mut self, micros: u64) {
+        self.now = Timestamp::from_micros(self.now.as_micros() - micros);
+        self.clock.set(self.now).expect("the clock turns");
+    }
+
     /// One to each replica for each of the checks.
     async fn connections(&self, checks: &[CheckRequest]) -> Vec<Connection> {
         let mut connections = Vec::new();
@@ -165,6 +170,40 @@ async fn of_four_buckets_at_such_rates_all_pay_or_none_does() {
         for level in levels.values_mut() {
             level.refill(*micros);
         }
+    }
+}
+
+/// A clock showed an hour too much for a moment, and who was active then was told to retry in 59m57s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_an_hour_ahead_for_a_moment_locks_no_caller_out() {
+    const SECOND: u64 = 1_000_000;
+    let spec = "perUser: {maxTokens: 10, refillPeriod: 10s}";
+    let mut stage = Stage::start(2, &manifest("server", spec)).await;
+    let check = of_tool("alice", "search");
+    let mut connections = stage.connections(std::slice::from_ref(&check)).await;
+    for expected in [10, 10] {
+        let passed = until_denied(&mut connections).await;
+        assert_eq!(passed.iter().sum::<u64>(), expected);
+        stage.advance(3_600 * SECOND);
+    }
+    stage.turn_back(2 * 3_600 * SECOND);
+
+    let mut client = stage.replicas[0].client().await.expect("a connection");
+    let denied = client.check(check).await.expect("decided").into_inner();
+    let retry_after = denied.denial.and_then(|denial| denial.retry_after);
+    assert_eq!(
+        retry_after.map(|wait| (wait.seconds, wait.nanos)),
+        Some((1, 0))
+    );
+    let full_after = denied.buckets[0].full_after;
+    assert_eq!(
+        full_after.map(|wait| (wait.seconds, wait.nanos)),
+        Some((10, 0))
+    );
+    for _ in 0..12 {
+        stage.advance(SECOND);
+        let passed = until_denied(&mut connections).await;
+        assert_eq!(passed.iter().sum::<u64>(), 1);
     }
 }
 

@@ -37,9 +37,8 @@ pub(crate) struct Fixture {
     store: Arc<dyn BucketStore>,
     clock: TestClock,
     now: Cell<Timestamp>,
+    latest: Cell<Timestamp>,
     servers: Cell<u32>,
-    /// How far a clock may step back while an idle bucket is forgotten, without a second refill.
-    pub(crate) longest_step_back: Duration,
     pub(crate) redis: Option<RedisServer>,
     _cluster: Option<RedisCluster>,
 }
@@ -92,7 +91,6 @@ impl Fixture {
         let clock = TestClock::Redis(clock);
         let fixture = Self::new("a Redis cluster", runtime, Arc::new(store), clock, None);
         Self {
-            longest_step_back: Duration::from_secs(1),
             _cluster: Some(cluster),
             ..fixture
         }
@@ -111,12 +109,8 @@ impl Fixture {
             store,
             clock,
             now: Cell::new(START),
+            latest: Cell::new(START),
             servers: Cell::new(0),
-            longest_step_back: if redis.is_some() {
-                Duration::from_secs(1)
-            } else {
-                Duration::MAX
-            },
             redis,
             _cluster: None,
         }
@@ -133,12 +127,18 @@ impl Fixture {
         self.now.get()
     }
 
+    /// The latest time that the clock has shown.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest.get()
+    }
+
     pub(crate) fn set_clock(&self, now: Timestamp) {
         match &self.clock {
             TestClock::Memory(clock) => clock.set(now),
             TestClock::Redis(clock) => clock.set(now).expect("the clock's file"),
         }
         self.now.set(now);
+        self.latest.set(self.latest().max(now));
     }
 
     pub(crate) fn advance(&self, span: Duration) {

@@ -2,11 +2,13 @@
 //! one node, all on clocks that the tests turn.
 //!
 //! `model` compares each answer with an independent, exact model over thousands of random cases.
-//! `rules` and `changed_limits` show the rules of the contract one by one; `records` looks at the bits.
+//! `rules`, `changed_limits` and `clock` show the rules of the contract one by one; `records` looks at
+//! the bits.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod changed_limits;
+mod clock;
 mod fixture;
 mod model;
 mod records;

@@ -15,7 +15,12 @@ use crate::fixture::{Call, Fixture, START, quota, tool};
 
 const TOOL: &str = "search";
 
-/// The definition: `level = min(capacity, level + elapsed * capacity / period)`, full at first.
+/// No clock steps back further: near 1970 Redis itself does not work.
+const EARLIEST: Timestamp = Timestamp::from_micros(START.as_micros() / 2);
+
+/// The definition: `level = min(capacity, level + elapsed * capacity / period)`, full at first. A clock
+/// that stepped back refills nothing until it has come to `as_of` again, or it is more than a period
+/// behind it: then the level is that of now.
 #[derive(Clone, Copy, Debug)]
 struct ModelBucket {
     capacity: u128,
@@ -37,16 +42,26 @@ impl ModelBucket {
 
     fn refill(&mut self, now: Timestamp) {
         let now = u128::from(now.as_micros());
+        if now < self.as_of {
+            if self.as_of - now > self.period {
+                self.as_of = now;
+            }
+            return;
+        }
         let gained = (now - self.as_of) * self.capacity;
         self.level = (self.capacity * self.period).min(self.level + gained);
         self.as_of = now;
     }
 
-    /// Microseconds until the bucket holds `tokens`; none if it never can.
-    fn wait(&self, tokens: u128) -> Option<u128> {
+    /// Microseconds from `now` until the bucket holds `tokens`; none if it never can.
+    fn wait(&self, tokens: u128, now: Timestamp) -> Option<u128> {
+        let stands_still = self.as_of.saturating_sub(now.as_micros().into());
         (tokens <= self.capacity).then(|| {
             let missing = (tokens * self.period).saturating_sub(self.level);
-            missing.div_ceil(self.capacity)
+            match missing {
+                0 => 0,
+                missing => stands_still + missing.div_ceil(self.capacity),
+            }
         })
     }
 }
@@ -57,6 +72,12 @@ enum Step {
     Advance(Duration),
     Take {
         cost: u32,
+    },
+    /// Only a check that was allowed has written all of its buckets: one that was not written may be
+    /// forgotten, as it is full.
+    TurnBackIfAllowed {
+        cost: u32,
+        span: Duration,
     },
     Peek {
         cost: u32,
@@ -116,11 +137,16 @@ fn any_step(quota: Quota) -> impl Strategy<Value = Step> {
         Just(period),
         1..=period,
         1..=token,
+        Just(period + 1),
         Just(period.saturating_mul(3)),
-    ];
+    ]
+    .prop_map(Duration::from_micros)
+    .boxed();
+    let back = (cost.clone(), span.clone());
     prop_oneof![
         6 => cost.clone().prop_map(|cost| Step::Take { cost }),
-        4 => span.prop_map(|micros| Step::Advance(Duration::from_micros(micros))),
+        2 => back.prop_map(|(cost, span)| Step::TurnBackIfAllowed { cost, span }),
+        4 => span.prop_map(Step::Advance),
         1 => cost.clone().prop_map(|cost| Step::Peek { cost }),
         2 => cost.prop_map(|cost| Step::WaitAsTold { cost }),
     ]
@@ -158,10 +184,12 @@ impl<'a> Run<'a> {
         };
         let operations = (of_tool != Quotas::default()).then(|| (tool(TOOL), of_tool));
         let policy = Policy::new(fixture.new_server(), Mode::Enforce, own, operations);
-        if fixture.redis.is_some() {
-            // No bucket of an earlier case is used again, and Lua counts no further than 2255.
-            fixture.set_clock(START);
-        }
+        // No bucket of an earlier case is used again. Lua counts no further than the year 2255; the
+        // memory store takes a bucket that is new to it as full as of the latest time.
+        fixture.set_clock(match fixture.redis {
+            Some(_) => START,
+            None => fixture.latest(),
+        });
         let now = fixture.now();
         Self {
             fixture,
@@ -178,17 +206,42 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Advance(span) => self.fixture.advance(span),
-            Step::Take { cost } => self.take(cost),
+            Step::Take { cost } => {
+                self.take(cost);
+            }
+            Step::TurnBackIfAllowed { cost, span } => {
+                if self.take(cost) {
+                    self.step_back(span);
+                }
+            }
             Step::Peek { cost } => {
-                let answer = self.fixture.peek(&self.policy, &call(cost));
-                self.expect(&answer, cost);
-                self.expect_state(&answer);
+                self.peek(cost);
             }
             Step::WaitAsTold { cost } => self.wait_as_told(cost),
         }
     }
 
-    fn take(&mut self, cost: u32) {
+    fn step_back(&mut self, span: Duration) {
+        let to = self.fixture.now() - span;
+        if to > EARLIEST {
+            // The bound is about a span of time, which a step back ends.
+            self.expect_admission_bound();
+            self.admitted.clear();
+            self.fixture.set_clock(to);
+        }
+    }
+
+    /// Nothing is written, so the model stays as it is too.
+    fn peek(&mut self, cost: u32) -> Decision {
+        let before = self.model.clone();
+        let answer = self.fixture.peek(&self.policy, &call(cost));
+        self.expect(&answer, cost);
+        self.expect_state(&answer);
+        self.model = before;
+        answer.decision
+    }
+
+    fn take(&mut self, cost: u32) -> bool {
         let answer = self.fixture.take(&self.policy, &call(cost));
         self.expect(&answer, cost);
         if answer.decision.is_allowed() {
@@ -199,13 +252,17 @@ impl<'a> Run<'a> {
             self.admitted.push((now, cost.into()));
         }
         self.expect_state(&answer);
+        answer.decision.is_allowed()
     }
 
     /// Just before the announced time the check is refused still; at that time it passes.
     fn wait_as_told(&mut self, cost: u32) {
         let asked_at = self.fixture.now();
-        let Decision::Denied(denial) = self.fixture.peek(&self.policy, &call(cost)).decision else {
+        if self.take(cost) {
             return;
+        }
+        let Decision::Denied(denial) = self.peek(cost) else {
+            panic!("what was denied just now is allowed");
         };
         let Some(wait) = denial.retry_after else {
             return;
@@ -213,18 +270,12 @@ impl<'a> Run<'a> {
         for early in [Duration::from_millis(1), Duration::from_micros(1)] {
             if let Some(not_yet) = wait.checked_sub(early) {
                 self.fixture.set_clock(asked_at + not_yet);
-                let answer = self.fixture.peek(&self.policy, &call(cost));
-                self.expect(&answer, cost);
-                assert!(!answer.decision.is_allowed(), "{early:?} before {wait:?}");
+                let decision = self.peek(cost);
+                assert!(!decision.is_allowed(), "{early:?} before {wait:?}");
             }
         }
         self.fixture.set_clock(asked_at + wait);
-        let answer = self.fixture.peek(&self.policy, &call(cost));
-        assert!(
-            answer.decision.is_allowed(),
-            "denied at retry after {wait:?}"
-        );
-        self.take(cost);
+        assert!(self.take(cost), "denied at retry after {wait:?}");
     }
 
     /// The decision is the model's, and so are the limit that is named and the wait.
@@ -233,7 +284,8 @@ impl<'a> Run<'a> {
         for bucket in &mut self.model {
             bucket.refill(now);
         }
-        let waits: Vec<_> = self.model.iter().map(|b| b.wait(cost.into())).collect();
+        let waits = self.model.iter().map(|b| b.wait(cost.into(), now));
+        let waits: Vec<_> = waits.collect();
         let longest = waits.iter().map(|wait| wait.unwrap_or(u128::MAX)).max();
         match (&answer.decision, longest.expect("a bucket")) {
             (Decision::Allowed, 0) => {}
@@ -255,7 +307,8 @@ impl<'a> Run<'a> {
         assert_eq!(answer.buckets.len(), self.model.len());
         for (status, bucket) in answer.buckets.iter().zip(&self.model) {
             assert_eq!(u128::from(status.remaining), bucket.level / bucket.period);
-            let full_after = bucket.wait(bucket.capacity).expect("it can be full");
+            let full_after = bucket.wait(bucket.capacity, self.fixture.now());
+            let full_after = full_after.expect("it can be full");
             assert_eq!(status.full_after.as_micros(), full_after);
         }
     }

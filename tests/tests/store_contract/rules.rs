@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
-use toolgate_limit::{Decision, Identity, Mode, Policy, Quota, Quotas, Scope, Timestamp};
+use toolgate_limit::{Decision, Identity, Mode, Policy, Quota, Quotas, Scope};
 
-use crate::fixture::{Call, START, on_every_store, per_user, quota, tool};
+use crate::fixture::{Call, on_every_store, per_user, quota, tool};
 
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
@@ -200,69 +196,6 @@ fn a_fast_rate_is_kept_to_the_token_over_uneven_steps() {
             assert_eq!(taken, u64::from(rate) + refilled);
         });
     }
-}
-
-#[test]
-fn a_clock_that_steps_back_refills_nothing_and_never_twice() {
-    on_every_store(|store| {
-        let policy = per_user(store.new_server(), 2, MINUTE);
-        let two = Call {
-            cost: 2,
-            ..Call::ALICE
-        };
-        assert!(store.take(&policy, &two).decision.is_allowed());
-        let emptied_at = store.now();
-
-        store.set_clock(emptied_at - HOUR);
-        let denied = store.take(&policy, &Call::ALICE).decision;
-        // The clock has to come back to where it was, and then a token has to fill.
-        assert_eq!(retry_after(&denied), Some(HOUR + MINUTE / 2));
-        store.set_clock(emptied_at);
-        assert!(!store.take(&policy, &Call::ALICE).decision.is_allowed());
-        store.advance(MINUTE / 2);
-        assert!(store.take(&policy, &Call::ALICE).decision.is_allowed());
-        assert!(!store.take(&policy, &Call::ALICE).decision.is_allowed());
-    });
-}
-
-#[test]
-fn the_admission_bound_holds_whatever_the_clock_does() {
-    on_every_store(|store| {
-        let steps = prop::collection::vec((-5_000_000_i64..5_000_000, 1_u32..4), 1..40);
-        let case = (1_u32..6, 1_000_u64..3_000_000, steps);
-        let mut runner = TestRunner::new(Config {
-            cases: 500,
-            failure_persistence: None,
-            ..Config::default()
-        });
-        let outcome = runner.run(&case, |(capacity, period, steps)| {
-            store.set_clock(store.now().max(START));
-            let policy = per_user(store.new_server(), capacity, Duration::from_micros(period));
-            // The bucket is first seen, and so full, now.
-            let began = store.now();
-            let mut latest = began;
-            let mut taken = u128::from(store.take(&policy, &Call::ALICE).decision.is_allowed());
-            for (step, cost) in steps {
-                let micros = store.now().as_micros().saturating_add_signed(step);
-                let earliest = latest - store.longest_step_back;
-                store.set_clock(Timestamp::from_micros(micros).max(earliest));
-                latest = latest.max(store.now());
-                let call = Call {
-                    cost,
-                    ..Call::ALICE
-                };
-                if store.take(&policy, &call).decision.is_allowed() {
-                    taken += u128::from(cost);
-                }
-                let span = latest.since(began).as_micros();
-                let bound = u128::from(capacity) * (u128::from(period) + span);
-                prop_assert!(taken * u128::from(period) <= bound);
-            }
-            store.set_clock(latest);
-            Ok(())
-        });
-        assert_eq!(outcome, Ok(()));
-    });
 }
 
 #[test]

@@ -105,6 +105,105 @@ fn a_denial_takes_no_room() {
     assert_eq!(store.group_count(), 0);
 }
 
+/// Both limits of one server.
+fn both(global: (u32, Duration), per_user: (u32, Duration)) -> Policy {
+    let quota = |(capacity, period)| Quota::new(capacity, period).ok();
+    let own = Quotas {
+        global: quota(global),
+        per_user: quota(per_user),
+    };
+    let server = "test/server".parse().expect("valid");
+    Policy::new(server, Mode::Enforce, own, []).expect("valid")
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The server's own bucket is empty and was kept under another quota; the user is new, and there is
+/// no room for a group. This was an error, which let the call run.
+#[test]
+fn a_denial_under_a_changed_quota_in_a_full_store_is_a_denial() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(2, clock.clone());
+    let old = both((1, HOUR), (1, HOUR));
+    assert!(take(&store, &old, 0).expect("room for two groups"));
+    let changed = both((1, HOUR / 2), (1, HOUR));
+    assert!(!take(&store, &changed, 1).expect("decided"));
+    // The bucket fills at the new rate from then on.
+    clock.advance(HOUR / 2);
+    assert_eq!(store.group_count(), 2);
+    take(&store, &changed, 1).expect_err("it may pass, and has no room");
+    assert!(
+        !take(&store, &changed, 0).expect("decided"),
+        "the user's own"
+    );
+}
+
+/// As above, but the clock has stepped back, so that the bucket's time is too far ahead.
+#[test]
+fn a_denial_after_a_step_back_in_a_full_store_is_a_denial() {
+    let clock = ManualClock::new(EPOCH + 24 * HOUR);
+    let store = MemoryStore::with_clock(2, clock.clone());
+    let policy = both((1, HOUR), (1, HOUR));
+    assert!(take(&store, &policy, 0).expect("room for two groups"));
+    clock.set(EPOCH);
+    assert!(!take(&store, &policy, 1).expect("decided"));
+    clock.advance(HOUR);
+    take(&store, &policy, 1).expect_err("it may pass, and has no room");
+    assert!(!take(&store, &policy, 0).expect("rewound only now"));
+    clock.advance(HOUR);
+    assert!(take(&store, &policy, 0).expect("decided"));
+}
+
+/// The server's own bucket is full and forgotten; that of the user is kept, and changed.
+#[test]
+fn a_denial_keeps_the_changed_buckets_that_are_there_and_no_others() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(100, clock.clone());
+    let second = Duration::from_secs(1);
+    assert!(take(&store, &both((100, second), (1, HOUR)), 0).expect("room"));
+    clock.advance(2 * second);
+    let changed = both((100, second), (2, HOUR));
+    assert!(!take(&store, &changed, 0).expect("decided"));
+    assert_eq!(store.group_count(), 1);
+    // 2 s of the old rate have filled as much of a token as 1 s of the new one does.
+    clock.advance(Duration::from_secs(1_798));
+    assert!(!take(&store, &changed, 0).expect("decided"));
+    clock.advance(second);
+    assert!(take(&store, &changed, 0).expect("decided"));
+    assert!(!take(&store, &changed, 0).expect("decided"));
+}
+
+/// After a step back of an hour nothing was forgotten for that hour.
+#[test]
+fn a_clock_that_steps_back_far_does_not_stop_the_forgetting() {
+    let clock = ManualClock::new(EPOCH + 24 * HOUR);
+    let store = MemoryStore::with_clock(10, clock.clone());
+    let policy = policy(1, Duration::from_secs(10));
+    assert!(take(&store, &policy, 0).expect("room"));
+    clock.set(EPOCH);
+    for round in 1..=10 {
+        for user in 1..=9 {
+            assert!(take(&store, &policy, user).expect("room"), "{round}");
+        }
+        clock.advance(Duration::from_secs(10));
+    }
+}
+
+/// What is forgotten as full refills no span twice when the clock steps back a little.
+#[test]
+fn a_small_step_back_refills_no_forgotten_bucket_twice() {
+    let clock = ManualClock::new(EPOCH);
+    let store = MemoryStore::with_clock(1, clock.clone());
+    let policy = policy(1, Duration::from_secs(10));
+    assert!(take(&store, &policy, 0).expect("room"));
+    clock.advance(Duration::from_secs(10));
+    // Another user makes the store forget the first.
+    assert!(take(&store, &policy, 1).expect("room"));
+    clock.advance(Duration::from_secs(10));
+    clock.set(EPOCH + Duration::from_millis(19_500));
+    assert!(!take(&store, &policy, 1).expect("decided"));
+}
+
 #[test]
 fn a_reset_makes_room_at_once() {
     let store = MemoryStore::with_clock(3, ManualClock::new(EPOCH));
