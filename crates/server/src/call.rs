@@ -26,7 +26,9 @@ use toolgate_telemetry::RequestId;
 use tower_service::Service as _;
 
 use crate::{
-    grpc::{InFlight, Peer, counted_as, of_request, too_many_calls, unanswered},
+    grpc::{
+        InFlight, Malformed, Peer, counted_as, of_message, of_request, too_many_calls, unanswered,
+    },
     observe::CheckErrors,
 };
 
@@ -92,6 +94,13 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let is_check = is_check(request.uri().path());
+        if let Some(malformed) = Malformed::of(&request) {
+            if is_check {
+                self.errors.count(malformed.code());
+            }
+            let refused = malformed.answer(&RequestId::of(request.headers()));
+            return Either::Left(ready(Ok(refused.map(Answering::without_call))));
+        }
         let Some(admitted) = self.bound.admit() else {
             if is_check {
                 self.errors.count(Code::ResourceExhausted);
@@ -115,6 +124,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 // None of an answer that has begun: what ends it stands in its trailers.
                 let failure = Status::from_header_map(answer.headers());
                 let failure = failure.filter(|status| status.code() != Code::Ok);
+                let failure = failure.map(of_message);
                 match (owed, &failure) {
                     (Some(owed), None) => owed.answered(),
                     (Some(owed), Some(status)) => owed.failed(counted_as(status)),

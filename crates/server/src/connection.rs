@@ -32,8 +32,10 @@ use crate::{
     tls::Tls,
 };
 
-/// The most bytes of headers of a call, as HTTP/2 counts them. Tokens and trace context fit.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// The most bytes of headers that are read. A call may have less, and is told so
+/// (`grpc/malformed.rs`); beyond this HTTP/2 answers alone, with status 431, and beyond four times of it,
+/// or 144 KiB as they are sent, it ends the connection.
+const MAX_READ_HEADER_BYTES: u32 = 96 * 1024;
 
 /// The most bytes that wait to be read: of one stream, and of a connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 512 * 1024);
@@ -145,7 +147,7 @@ impl Connections {
             .keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
             .max_concurrent_streams(self.terms.bounds.max_streams)
-            .max_header_list_size(MAX_HEADER_BYTES)
+            .max_header_list_size(MAX_READ_HEADER_BYTES)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1);
         http2

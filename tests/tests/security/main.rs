@@ -6,6 +6,7 @@ mod abuse;
 mod admin;
 mod age;
 mod callers;
+mod clients;
 mod command;
 mod frames;
 mod honest;

@@ -126,7 +126,10 @@ impl LimiterService for LimiterGrpc {
         // and the error comes last.
         let (tell, failure) = oneshot::channel();
         let requests = request.into_inner().scan(Some(tell), |tell, request| {
-            let told = |status| tell.take().map(|tell| tell.send(status));
+            let told = |status| {
+                tell.take()
+                    .map(|tell| tell.send(status::of_message(status)))
+            };
             future::ready(request.map_err(told).ok())
         });
         let requests = requests.take_until(peer.was_cut());

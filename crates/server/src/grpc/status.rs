@@ -117,6 +117,15 @@ pub(crate) fn counted_as(status: &Status) -> Code {
     }
 }
 
+/// What tonic says of a message that it does not take, as gRPC has it: one above the bound is
+/// `RESOURCE_EXHAUSTED` (grpc/grpc, doc/statuscodes.md). We say `OUT_OF_RANGE` of nothing.
+pub(crate) fn of_message(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => Status::resource_exhausted(status.message()),
+        _ => status,
+    }
+}
+
 /// `status` as a message, for a stream that goes on.
 pub(crate) fn to_message(status: &Status) -> tonic_types::Status {
     let with_details = tonic_types::Status::decode(status.details()).ok();
@@ -191,6 +200,19 @@ mod tests {
         let corrupt = StoreError::Corrupt("a field".to_owned());
         assert_eq!(counted_as(&undecided(&corrupt.into())), Code::Internal);
         assert_eq!(counted_as(&too_late()), Code::DeadlineExceeded);
+    }
+
+    #[test]
+    fn a_message_above_the_bound_is_too_much_and_not_out_of_range() {
+        let status = of_message(Status::out_of_range("too large"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::ResourceExhausted, "too large")
+        );
+        assert_eq!(
+            of_message(Status::internal("no UTF-8")).code(),
+            Code::Internal
+        );
     }
 
     #[test]
