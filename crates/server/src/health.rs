@@ -8,14 +8,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::pb::health_check_response::ServingStatus;
 use toolgate_limit::StoreError;
 use toolgate_policy::ReloadStatus;
 use toolgate_proto::pb::{
     admin_service_server::SERVICE_NAME as ADMIN, limiter_service_server::SERVICE_NAME as LIMITER,
 };
 
-use crate::{outage::Course, stores::Stores};
+use crate::{grpc::ServiceHealth, outage::Course, stores::Stores};
 
 /// Whether calls should be sent here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) enum Readiness {
 pub(crate) struct Monitor {
     stores: Stores,
     policies: watch::Receiver<ReloadStatus>,
-    health: HealthReporter,
+    health: ServiceHealth,
     readiness: watch::Sender<Readiness>,
     stopping: CancellationToken,
 }
@@ -42,7 +42,7 @@ impl Monitor {
     pub(crate) fn new(
         stores: Stores,
         policies: watch::Receiver<ReloadStatus>,
-        health: HealthReporter,
+        health: ServiceHealth,
         stopping: CancellationToken,
     ) -> (Self, watch::Receiver<Readiness>) {
         let unknown = Readiness::NotReady("the store was not asked yet".to_owned());
@@ -58,7 +58,7 @@ impl Monitor {
     }
 
     pub(crate) async fn run(self) {
-        self.set(ADMIN, ServingStatus::Serving).await;
+        self.set(ADMIN, ServingStatus::Serving);
         let stopping = self.stopping.clone();
         let serves = async {
             self.policies_are_read().await;
@@ -68,7 +68,7 @@ impl Monitor {
         let stops = "the limiter is stopping".to_owned();
         self.readiness.send_replace(Readiness::NotReady(stops));
         for service in ["", LIMITER, ADMIN] {
-            self.set(service, ServingStatus::NotServing).await;
+            self.set(service, ServingStatus::NotServing);
         }
     }
 
@@ -81,7 +81,7 @@ impl Monitor {
         let waits = "the policies were not read yet".to_owned();
         self.readiness.send_replace(Readiness::NotReady(waits));
         for service in ["", LIMITER] {
-            self.set(service, ServingStatus::NotServing).await;
+            self.set(service, ServingStatus::NotServing);
         }
         // An error says that the registry is gone, and with it the server.
         let _ = policies.wait_for(|status| status.generation > 0).await;
@@ -112,39 +112,39 @@ impl Monitor {
                     let groups = local.drop_all();
                     tracing::info!(groups, "what local buckets have learned is dropped");
                 }
-                self.tell(Readiness::Ready, ServingStatus::Serving).await;
+                self.tell(Readiness::Ready, ServingStatus::Serving);
                 pause
             }
             Err(error) => {
                 let pause = course.failed();
                 if course.is_outage() {
                     self.stores.breaker().open(&error);
-                    self.tell_outage(&error).await;
+                    self.tell_outage(&error);
                 }
                 pause
             }
         }
     }
 
-    async fn tell_outage(&self, error: &StoreError) {
+    fn tell_outage(&self, error: &StoreError) {
         let reason = error.to_string();
         if self.stores.local().is_some() {
             // Gateways should go on sending calls here: they are limited.
             let found = Readiness::Degraded(reason);
-            self.tell(found, ServingStatus::Serving).await;
+            self.tell(found, ServingStatus::Serving);
         } else {
             let found = Readiness::NotReady(reason);
-            self.tell(found, ServingStatus::NotServing).await;
+            self.tell(found, ServingStatus::NotServing);
         }
     }
 
-    async fn tell(&self, found: Readiness, status: ServingStatus) {
+    fn tell(&self, found: Readiness, status: ServingStatus) {
         let before = self.readiness.send_replace(found.clone());
         if before == found {
             return;
         }
-        self.set("", status).await;
-        self.set(LIMITER, status).await;
+        self.set("", status);
+        self.set(LIMITER, status);
         match (before, found) {
             (Readiness::Degraded(_), Readiness::Ready) => {
                 tracing::info!("recovered: the store decides again");
@@ -165,7 +165,7 @@ impl Monitor {
         }
     }
 
-    async fn set(&self, service: &str, status: ServingStatus) {
-        self.health.set_service_status(service, status).await;
+    fn set(&self, service: &'static str, status: ServingStatus) {
+        self.health.set(service, status);
     }
 }

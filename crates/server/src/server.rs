@@ -3,13 +3,15 @@
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
+use prost::DecodeError;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
     service::{Routes, interceptor::InterceptedService},
 };
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use toolgate_kube::ConnectError;
 use toolgate_limit::SystemClock;
 use toolgate_policy::{Diagnostics, Registry};
@@ -25,7 +27,10 @@ use crate::{
     audit::Audit,
     call::CallBound,
     connection::{Connections, Terms},
-    grpc::{ActivityReader, Admin, CallerRules, CheckBound, LimiterGrpc, Peer},
+    grpc::{
+        ActivityReader, Admin, CallerRules, CheckBound, Index, LimiterGrpc, OlderName, Peer,
+        Reflection, ServiceHealth,
+    },
     health::Monitor,
     http,
     listen::Listener,
@@ -88,7 +93,7 @@ pub enum ServerError {
     },
     /// The descriptors of the API cannot be served.
     #[error("cannot serve reflection")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] DecodeError),
     /// The audit stream cannot be had.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -165,7 +170,7 @@ impl Server {
         let stopping = CancellationToken::new();
         let closing = CancellationToken::new();
 
-        let (health, health_service) = tonic_health::server::health_reporter();
+        let health = ServiceHealth::new();
         let (monitor, readiness) = Monitor::new(
             self.stores.clone(),
             self.registry.subscribe(),
@@ -193,13 +198,14 @@ impl Server {
         let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
         let checks = Arc::new(CheckBound::new(self.max_in_flight));
         let (observation, bound) = (self.observation.clone(), Arc::clone(&checks));
+        let (of_services, index) = (health.clone(), Arc::new(index()?));
         let build = move || {
             let activity = observation.activity.clone();
             let observers = observation.of_worker();
             let errors = observers.errors.clone();
-            let routes = services(&registry, &stores, &bound, activity, observers)?;
+            let routes = services(&registry, &stores, &bound, activity, observers);
             Ok(Connections {
-                routes: routes.add_service(health_service.clone()).prepare(),
+                routes: with_standard_services(routes, of_services.clone(), &index).prepare(),
                 terms: terms.clone(),
                 errors,
             })
@@ -228,7 +234,7 @@ impl Server {
                 // Callers learn from health that they should go elsewhere, and then from the
                 // connection that they must.
                 let _ = monitor.await;
-                end_health_watches(health).await;
+                health.end_watches();
                 closing.cancel();
                 timeout(self.drain_timeout, grpc).await.unwrap_or_else(|_| {
                     tracing::warn!(after = ?self.drain_timeout, "stopped with calls in flight");
@@ -270,33 +276,46 @@ fn observation(
     })
 }
 
-/// All services but health, for one worker.
+/// The services of the limiter, for one worker.
 fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
     checks: &Arc<CheckBound>,
     activity: Activity,
     observers: Observers,
-) -> Result<Routes, ServerError> {
+) -> Routes {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
     let activity = ActivityReader::new(activity, limiter.clone(), Arc::clone(checks));
     let admin = Admin::new(limiter.clone(), Arc::clone(registry), activity);
     let errors = observers.errors.clone();
     let limiter = ObservedLimiter::new(limiter, observers);
     let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks), errors);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that the details of errors can be read.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
     let limiter = LimiterServiceServer::new(limiter).max_decoding_message_size(MAX_REQUEST_BYTES);
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
-    Ok(Routes::new(limiter)
-        .add_service(InterceptedService::new(admin, only_administrators))
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+    Routes::new(limiter).add_service(InterceptedService::new(admin, only_administrators))
+}
+
+/// `routes`, and the services that all of gRPC has in common.
+fn with_standard_services(routes: Routes, health: ServiceHealth, index: &Arc<Index>) -> Routes {
+    let reflection = ServerReflectionServer::new(Reflection::of(index));
+    let reflection = reflection.max_decoding_message_size(MAX_REQUEST_BYTES);
+    let health = HealthServer::new(health).max_decoding_message_size(MAX_REQUEST_BYTES);
+    routes
+        .add_service(health)
+        .add_service(OlderName(reflection.clone()))
+        .add_service(reflection)
+}
+
+/// What reflection shows.
+fn index() -> Result<Index, DecodeError> {
+    Index::of(&[
+        FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        // So that the details of errors can be read.
+        tonic_types::pb::FILE_DESCRIPTOR_SET,
+    ])
 }
 
 #[allow(clippy::result_large_err, reason = "as tonic wants it")]
@@ -326,17 +345,5 @@ async fn serve_http(listener: Listener, router: Router) {
     };
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP server has failed");
-    }
-}
-
-/// Ends `grpc.health.v1.Health/Watch` streams, which would outlast every drain.
-async fn end_health_watches(mut health: HealthReporter) {
-    use toolgate_proto::pb::{admin_service_server, limiter_service_server};
-    for service in [
-        "",
-        limiter_service_server::SERVICE_NAME,
-        admin_service_server::SERVICE_NAME,
-    ] {
-        health.clear_service_status(service).await;
     }
 }

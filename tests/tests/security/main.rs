@@ -11,4 +11,5 @@ mod command;
 mod frames;
 mod honest;
 mod stage;
+mod standard;
 mod tls;

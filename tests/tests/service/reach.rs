@@ -16,6 +16,7 @@ async fn reflection_lists_all_services_in_both_versions() {
     let expected = BTreeSet::from([
         "grpc.health.v1.Health".to_owned(),
         "grpc.reflection.v1.ServerReflection".to_owned(),
+        "grpc.reflection.v1alpha.ServerReflection".to_owned(),
         "toolgate.v1.AdminService".to_owned(),
         "toolgate.v1.LimiterService".to_owned(),
     ]);
