@@ -10,6 +10,7 @@ CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-p
 BUF    := .tools/node_modules/.bin/buf
 PYTHON := .tools/python/bin/python
 PARSER := .tools/python/prometheus_client
+GRPCIO := .tools/python/grpcio
 PROMTOOL := .tools/bin/promtool
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -32,7 +33,7 @@ TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
 test: tools fmt clippy doc isolation proto alerts $(if $(GO),charts) unit
 
-tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS) $(HELM) $(SCHEMAS))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(GRPCIO) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS) $(HELM) $(SCHEMAS))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -62,6 +63,10 @@ $(PYTHON):
 
 $(PARSER): | $(PYTHON)
 	$(PYTHON) -m pip install --quiet prometheus_client==0.26.0
+	touch $@
+
+$(GRPCIO): | $(PYTHON)
+	$(PYTHON) -m pip install --quiet grpcio==1.85.3
 	touch $@
 
 $(GRPCURL):

@@ -24,6 +24,7 @@ use tonic::service::Routes;
 
 use crate::{
     ConnectionBounds,
+    authority::Authorities,
     call::{CallBound, Calls},
     grpc::{CallerRules, Peer},
     observe::CheckErrors,
@@ -118,7 +119,7 @@ impl Connections {
             bound: self.terms.calls.clone(),
             errors: self.errors.clone(),
         };
-        let stream = TokioIo::new(Preface::by(deadline, stream));
+        let stream = TokioIo::new(Authorities::of(Preface::by(deadline, stream)));
         let mut connection = pin!(self.http2().serve_connection(stream, calls));
         tokio::select! {
             ended = &mut connection => return log_end(ended),

@@ -13,6 +13,7 @@
 //! ```
 
 mod audit;
+mod authority;
 mod call;
 mod callers;
 mod config;

@@ -1,7 +1,7 @@
 //! gRPC as its libraries speak it, and what only looks like it.
 
 use prost::Message as _;
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tonic::{
     Code, Request, Status,
     body::Body,
@@ -10,16 +10,24 @@ use tonic::{
     transport::Channel,
 };
 use toolgate_proto::pb::{
-    CheckResponse, CheckStreamRequest, check_stream_response::Result as Outcome,
+    CheckResponse, CheckStreamRequest, Decision, check_stream_response::Result as Outcome,
 };
 use toolgate_tests::{Limiter, PATIENCE, RawCodec, of_user};
 
-use crate::stage::TEN_A_DAY;
+use crate::{
+    frames::{self, PREFACE, call_as, connect, data, literal},
+    stage::TEN_A_DAY,
+};
 
 const CHECK: &str = "/toolgate.v1.LimiterService/Check";
 
 /// Above what any client needs, and above any bound.
 const TOO_LARGE: usize = 2 << 20;
+
+/// `%2Frun%2Ftoolgate.sock` in Huffman's code.
+const CODED: &[u8] = b"\x54\x58\x6c\xb6\xa5\x45\x85\x27\x3d\x13\x0d\x25\x5d\x07\x27\x5f";
+
+const MANY_A_DAY: &str = "perUser: {maxTokens: 1000000, refillPeriod: 24h}";
 
 async fn limiter() -> Limiter {
     Limiter::of_spec(TEN_A_DAY, [""; 0])
@@ -38,6 +46,75 @@ fn body(user: &str) -> Vec<u8> {
     let message = of_user(user).encode_to_vec();
     let length = u32::try_from(message.len()).expect("short").to_be_bytes();
     [&[0], &length[..], &message].concat()
+}
+
+/// What grpcio 1.85 and grpc-java write for a socket at this path, for two addresses, and the first one
+/// in Huffman's code, as nghttp2 does. All of them were answered with `RST_STREAM`, and after a thousand the
+/// connection was ended.
+#[tokio::test]
+async fn an_authority_that_is_none_is_served_and_again_from_the_table() {
+    let limiter = Limiter::of_spec(MANY_A_DAY, [""; 0]).await;
+    let limiter = limiter.expect("a limiter");
+    let authorities: [(&[u8], bool); 5] = [
+        (b"%2Frun%2Ftoolgate.sock", false),
+        (b"/run/toolgate.sock", false),
+        (b"10.0.0.1:7070%2C10.0.0.2:7070", false),
+        (CODED, true),
+        // Of the same kind: Envoy's name of an authorization extension, and no ASCII.
+        ("extension/h\u{f6}st/auth".as_bytes(), false),
+    ];
+    for (authority, huffman) in authorities {
+        let mut stream = connect(&limiter).await;
+        let all = b"\x7f\x00\x00\x00";
+        let window = [&[0, 0, 4, 8, 0, 0, 0, 0, 0], &all[..]].concat();
+        stream
+            .write_all(&[PREFACE, &window].concat())
+            .await
+            .expect("sent");
+        // First as a literal that joins the table, then as its first entry, then as a literal again.
+        for number in 0..1_100_u32 {
+            let field = match number {
+                1..1_000 => vec![0xbe],
+                _ => literal(1, authority, huffman),
+            };
+            let id = 2 * number + 1;
+            let call = [call_as(id, CHECK, &field, &[]), data(id, &body("alice"))];
+            stream.write_all(&call.concat()).await.expect("open");
+            let answer = frames::answer(&mut stream, id).await;
+            let message = answer.map(|answer| CheckResponse::decode(&answer[5..]));
+            let decision = message.map(|message| message.expect("a message").decision());
+            assert_eq!(decision, Ok(Decision::Allowed), "{authority:?}, {number}");
+        }
+    }
+}
+
+/// The same by a real client, whose calls were INTERNAL.
+#[cfg(feature = "sdk")]
+#[tokio::test]
+async fn grpcio_is_served_on_a_unix_socket_and_on_two_addresses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = format!("unix://{}", folder.path().join("toolgate.sock").display());
+    let on_socket = Limiter::of_spec(MANY_A_DAY, ["--grpc-listen", &socket]).await;
+    let on_socket = on_socket.expect("a limiter");
+    assert_eq!(on_socket.endpoint(), socket);
+    let on_tcp = Limiter::of_spec(MANY_A_DAY, [""; 0]).await;
+    let on_tcp = on_tcp.expect("a limiter");
+    let address = on_tcp.endpoint().strip_prefix("http://").expect("TCP");
+    for target in [socket, format!("ipv4:{address},{address}")] {
+        let python = std::env::var_os("TOOLGATE_TEST_PYTHON");
+        let python = python.unwrap_or_else(|| "python3".into());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/grpc_client.py");
+        let run = tokio::process::Command::new(python)
+            .args([script, "1200", &target])
+            .kill_on_drop(true)
+            .output();
+        let run = timeout(PATIENCE, run).await.expect("in time");
+        let run = run.expect("Python is installed, and grpcio");
+        let errors = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{errors}");
+        let codes: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+        assert_eq!(codes, serde_json::json!({"OK": 1_200}), "{target}");
+    }
 }
 
 /// It ended the connection, and the streams of others who share it.

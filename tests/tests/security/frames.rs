@@ -14,8 +14,15 @@ pub(crate) const PREFACE: &[u8] =
 /// The kind of a frame with headers.
 pub(crate) const HEADERS: u8 = 1;
 
-/// Its flag for being whole.
+const DATA: u8 = 0;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+
+/// The flag of headers that are whole.
 const END_HEADERS: u8 = 4;
+
+/// The flag of the last frame of a stream.
+const END_STREAM: u8 = 1;
 
 pub(crate) async fn connect(limiter: &Limiter) -> TcpStream {
     let (_, address) = limiter.endpoint().split_once("://").expect("a URL");
@@ -43,12 +50,16 @@ pub(crate) async fn trickle(stream: &mut TcpStream, bytes: &[u8]) {
 
 /// The headers of a call of `path` on `stream`, whose request is to follow.
 pub(crate) fn call(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
+    call_as(stream, path, &literal(1, b"localhost", false), more)
+}
+
+/// The same, with `authority` as the field that says what the server is called.
+pub(crate) fn call_as(stream: u32, path: &str, authority: &[u8], more: &[(&str, &str)]) -> Vec<u8> {
+    // POST and http (RFC 7541, appendix A).
+    let mut block = vec![0x83, 0x86];
+    block.extend(authority);
     let fields = [
-        (":method", "POST"),
-        (":scheme", "http"),
         (":path", path),
-        (":authority", "localhost"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];
@@ -64,22 +75,65 @@ pub(crate) fn call(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
             block.extend(text.as_bytes());
         }
     }
-    let length = u32::try_from(block.len()).expect("short").to_be_bytes();
-    let mut frame = [&length[1..], &[HEADERS, END_HEADERS], &stream.to_be_bytes()].concat();
-    frame.extend(block);
-    frame
+    frame_of(HEADERS, END_HEADERS, stream, &block)
+}
+
+/// A literal with the name at `index` of the static table, which joins the dynamic one (RFC 7541,
+/// section 6.2.1).
+pub(crate) fn literal(index: u8, value: &[u8], huffman: bool) -> Vec<u8> {
+    let length = u8::try_from(value.len()).expect("short");
+    let mark = if huffman { 0x80 } else { 0 };
+    [&[0x40 | index, mark | length], value].concat()
+}
+
+/// The whole request of a call.
+pub(crate) fn data(stream: u32, body: &[u8]) -> Vec<u8> {
+    frame_of(DATA, END_STREAM, stream, body)
+}
+
+fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// Reads frames until `stream` is answered: with a message, or else by the kind of frame that ended the
+/// stream or the connection.
+pub(crate) async fn answer(connection: &mut TcpStream, stream: u32) -> Result<Vec<u8>, u8> {
+    let read = async {
+        loop {
+            let (kind, flags, id, payload) = any_frame(connection).await;
+            let is_end = flags & END_STREAM != 0;
+            match kind {
+                DATA if id == stream => return Ok(payload),
+                RST_STREAM | GOAWAY => return Err(kind),
+                HEADERS if id == stream && is_end => return Err(kind),
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, read).await.expect("it is answered")
+}
+
+async fn any_frame(connection: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    connection.read_exact(&mut head).await.expect("a frame");
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    connection
+        .read_exact(&mut payload)
+        .await
+        .expect("its payload");
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    (head[3], head[4], stream, payload)
 }
 
 /// Reads frames until one of `kind`, and returns its payload.
 pub(crate) async fn frame(stream: &mut TcpStream, kind: u8) -> Vec<u8> {
     let read = async {
         loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head).await.expect("a frame");
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            stream.read_exact(&mut payload).await.expect("its payload");
-            if head[3] == kind {
+            let (of, _, _, payload) = any_frame(stream).await;
+            if of == kind {
                 return payload;
             }
         }
