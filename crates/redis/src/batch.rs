@@ -16,6 +16,7 @@ use toolgate_limit::{
 
 use crate::{
     error::{corrupt, garbled},
+    key::KeyPrefix,
     record,
     reply::{ALLOWED, Before, Reply, UNDECIDED},
 };
@@ -129,10 +130,10 @@ impl Batch {
         })
     }
 
-    /// The script call, in the form that `check.lua` describes; `verb` and `script` are `EVALSHA`
-    /// and a hash, or `EVAL` and a text.
-    pub(crate) fn command(&self, verb: &str, script: &str) -> Cmd {
-        layout::command(self, &self.first_buckets(), verb, script)
+    /// The script call on `keys`, in the form that `check.lua` describes; `verb` and `script` are
+    /// `EVALSHA` and a hash, or `EVAL` and a text.
+    pub(crate) fn command(&self, verb: &str, script: &str, keys: &KeyPrefix) -> Cmd {
+        layout::command(self, &self.first_buckets(), (verb, script), keys)
     }
 
     /// The answers, in the order of the checks, from the script's reply.

@@ -189,7 +189,7 @@ impl Cluster {
         }
     }
 
-    /// Each master, and a key that is in one of its slots.
+    /// For each master one of its slots, and a hash tag that is in it.
     pub(crate) async fn masters(&self, ends: Instant) -> Result<Vec<(u16, String)>, StoreError> {
         match timeout_at(ends, self.known()).await {
             Ok(map) => Ok(map?.probes()),

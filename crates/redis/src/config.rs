@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::key::KeyPrefix;
+
 /// Where Redis is, how to get in, and how long to wait for it.
 #[derive(Clone)]
 pub struct RedisConfig {
@@ -28,6 +30,8 @@ pub struct RedisConfig {
     /// How long a denial is remembered at most, so that it is not asked for again; zero for not at
     /// all. A reset through another replica is seen no later.
     pub remember_denials: Duration,
+    /// What the names of all keys begin with. Limiters that are to share buckets have the same.
+    pub key_prefix: KeyPrefix,
 }
 
 /// A user of Redis. What is not given is left as it is without.
@@ -80,6 +84,7 @@ impl RedisConfig {
             timeout: Duration::from_millis(40),
             connect_timeout: Duration::from_secs(1),
             remember_denials: Duration::from_secs(1),
+            key_prefix: KeyPrefix::default(),
         }
     }
 }
@@ -94,6 +99,7 @@ impl fmt::Debug for RedisConfig {
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("remember_denials", &self.remember_denials)
+            .field("key_prefix", &self.key_prefix)
             .finish_non_exhaustive()
     }
 }

@@ -3,9 +3,9 @@
 //! # The layout
 //!
 //! One hash holds the buckets that all callers of a server share, and one the buckets of each user:
-//! `tg:{namespace/name}:global` and `tg:{namespace/name}:user:<subject>`. A field is one bucket: the
-//! server itself (`server`) or an operation (`tool:<name>`). A hash expires once all of its buckets
-//! are full again.
+//! `tg:{namespace/name}:global` and `tg:{namespace/name}:user:<subject>`, where `tg` is the
+//! [`KeyPrefix`]. A field is one bucket: the server itself (`server`) or an operation
+//! (`tool:<name>`). A hash expires once all of its buckets are full again.
 //!
 //! # The flow
 //!
@@ -51,5 +51,6 @@ pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;
 pub use config::{Login, RedisConfig, SentinelConfig, TlsFiles, TlsIdentity};
 pub use error::ErrorClass;
 pub use instruments::Instruments;
+pub use key::{InvalidKeyPrefix, KeyPrefix};
 pub use place::InvalidUrl;
 pub use store::RedisStore;

@@ -173,12 +173,14 @@ impl Queues {
 
     /// The ways to all servers that decide, and a key that each of them serves.
     pub(crate) async fn probes(&self, ends: Instant) -> Result<Vec<(Route, String)>, StoreError> {
+        let keys = self.shared.script.keys();
         match &self.lanes {
-            Lanes::One(route, _) => Ok(vec![(route.clone(), "tg:ping".to_owned())]),
+            Lanes::One(route, _) => Ok(vec![(route.clone(), keys.probe("ping"))]),
             Lanes::PerSlot(cluster, _) => {
                 let masters = cluster.masters(ends).await?.into_iter();
                 let route = |slot| Route::Slot(Arc::clone(cluster), slot);
-                Ok(masters.map(|(slot, key)| (route(slot), key)).collect())
+                let probe = |(slot, tag): (u16, String)| (route(slot), keys.probe(&tag));
+                Ok(masters.map(probe).collect())
             }
         }
     }

@@ -5,21 +5,29 @@ use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::Multiplexe
 use crate::{
     batch::Batch,
     call::{Asking, begin, last},
+    key::KeyPrefix,
 };
 
 const TEXT: &str = include_str!("check.lua");
 
-/// `check.lua` and its SHA-1.
+/// `check.lua`, its SHA-1, and the keys that it is given.
 #[derive(Debug)]
 pub(crate) struct CheckScript {
     sha1: String,
+    keys: KeyPrefix,
 }
 
 impl CheckScript {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(keys: KeyPrefix) -> Self {
         Self {
             sha1: redis::Script::new(TEXT).get_hash().to_owned(),
+            keys,
         }
+    }
+
+    /// What the names of its keys begin with.
+    pub(crate) fn keys(&self) -> &KeyPrefix {
+        &self.keys
     }
 
     /// Decides `batch`. A server that does not know the script yet, or has lost it in a restart or
@@ -29,10 +37,10 @@ impl CheckScript {
         connection: &mut MultiplexedConnection,
         batch: &Batch,
     ) -> RedisResult<Value> {
-        let by_hash = batch.command("EVALSHA", &self.sha1);
+        let by_hash = batch.command("EVALSHA", &self.sha1, &self.keys);
         match call(connection, &by_hash).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                call(connection, &batch.command("EVAL", TEXT)).await
+                call(connection, &batch.command("EVAL", TEXT, &self.keys)).await
             }
             reply => reply,
         }
@@ -44,10 +52,10 @@ impl CheckScript {
         connection: &mut MultiplexedConnection,
         batch: &Batch,
     ) -> RedisResult<Value> {
-        let by_hash = batch.command("EVALSHA", &self.sha1);
+        let by_hash = batch.command("EVALSHA", &self.sha1, &self.keys);
         match call_asking(connection, by_hash).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                call_asking(connection, batch.command("EVAL", TEXT)).await
+                call_asking(connection, batch.command("EVAL", TEXT, &self.keys)).await
             }
             reply => reply,
         }

@@ -17,7 +17,7 @@ use crate::{
     denials::Denials,
     error::{corrupt, unavailable},
     instruments::Instruments,
-    key::key,
+    key::KeyPrefix,
     link::{Destination, Link, Target},
     outages::Outages,
     place::{InvalidUrl, Place, Topology},
@@ -87,7 +87,7 @@ impl RedisStore {
         instruments: Option<Instruments>,
         outages: Arc<Outages>,
     ) -> Self {
-        let script = Arc::new(CheckScript::new());
+        let script = Arc::new(CheckScript::new(config.key_prefix.clone()));
         let spans = Arc::new(Spans::of_process(&place));
         let shared = Shared {
             script: Arc::clone(&script),
@@ -149,7 +149,7 @@ impl RedisStore {
     async fn look(&self, plan: &Plan) -> Result<Answer, StoreError> {
         let malformed = || corrupt("the reply to HMGET does not have its form");
         let mut commands = vec![cmd("TIME")];
-        commands.extend(on_each_hash("HMGET", plan));
+        commands.extend(on_each_hash("HMGET", plan, self.script.keys()));
         let mut replies = self.transaction(plan, &commands).await?.into_iter();
         let Some(Value::Array(clock)) = replies.next() else {
             return Err(malformed());
@@ -230,7 +230,7 @@ impl BucketStore for RedisStore {
     }
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
-        let commands: Vec<_> = on_each_hash("HDEL", &plan).collect();
+        let commands: Vec<_> = on_each_hash("HDEL", &plan, self.script.keys()).collect();
         self.transaction(&plan, &commands).await?;
         self.denials.forget();
         Ok(())
@@ -253,11 +253,15 @@ impl BucketStore for RedisStore {
 }
 
 /// `verb` on the buckets of `plan`, once for each hash.
-fn on_each_hash<'a>(verb: &'a str, plan: &'a Plan) -> impl Iterator<Item = Cmd> + 'a {
+fn on_each_hash<'a>(
+    verb: &'a str,
+    plan: &'a Plan,
+    keys: &'a KeyPrefix,
+) -> impl Iterator<Item = Cmd> + 'a {
     plan.groups().iter().map(move |planned| {
         let fields = planned.limits.iter().map(|limit| limit.field());
         let mut command = cmd(verb);
-        command.arg(key(plan.server(), &planned.group));
+        command.arg(keys.hash(plan.server(), &planned.group));
         command.arg(fields.collect::<Vec<_>>());
         command
     })

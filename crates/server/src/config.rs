@@ -9,6 +9,7 @@ use std::{fmt, fs, num::NonZeroUsize, path::PathBuf, str::FromStr, thread, time:
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 use toolgate_limit::GoDuration;
+use toolgate_redis::KeyPrefix;
 use toolgate_telemetry::OtlpSettings;
 
 use crate::{CallerRule, Listen, OnOutage};
@@ -96,6 +97,12 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "TOOLGATE_REMEMBER_DENIALS")]
     #[serde(deserialize_with = "from_text")]
     pub remember_denials: Option<GoDuration>,
+
+    /// What the names of all keys in Redis begin with. Limiters with other prefixes share no bucket
+    /// with this one [default: tg]
+    #[arg(long, value_name = "PREFIX", env = "TOOLGATE_KEY_PREFIX")]
+    #[serde(deserialize_with = "from_text")]
+    pub key_prefix: Option<KeyPrefix>,
 
     /// How to get into Redis.
     #[command(flatten)]
@@ -275,6 +282,7 @@ impl Settings {
             store_timeout: self.store_timeout.or(below.store_timeout),
             store_connect_timeout: self.store_connect_timeout.or(below.store_connect_timeout),
             remember_denials: self.remember_denials.or(below.remember_denials),
+            key_prefix: self.key_prefix.or(below.key_prefix),
             outage: self.outage.or(below.outage),
             redis: self.redis.over(below.redis),
             memory_max_users: self.memory_max_users.or(below.memory_max_users),

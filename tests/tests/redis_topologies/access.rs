@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// What docs/redis.md tells operators to grant, for one server.
-const RULE: &str = "resetkeys resetchannels -@all ~tg:* +evalsha +eval +time +hmget +hset +hdel \
+pub(crate) const RULE: &str = "resetkeys resetchannels -@all ~tg:* +evalsha +eval +time +hmget +hset +hdel \
                     +pttl +pexpire +set +multi +exec";
 
 /// What a cluster needs on top of it, and what the servers behind sentinels do.
-const OF_CLUSTER: &str = "+cluster|slots +asking";
+pub(crate) const OF_CLUSTER: &str = "+cluster|slots +asking";
 const OF_SENTINEL: &str = "+role";
 
 /// What a sentinel's own user needs.
@@ -35,22 +35,23 @@ fn the_rules_are_those_of_the_documentation() {
     }
 }
 
-async fn set_user(connection: &mut MultiplexedConnection, rule: &str) {
+pub(crate) async fn set_user(connection: &mut MultiplexedConnection, rule: &str) {
     let mut command = cmd("ACL");
     command.arg("SETUSER").arg("toolgate");
     command.arg(rule.split_whitespace().collect::<Vec<_>>());
     command.exec_async(connection).await.expect("a rule");
 }
 
-fn login(url: &str) -> RedisStore {
+pub(crate) fn login(url: &str, keys: &str) -> RedisStore {
     open(url, |config| {
+        config.key_prefix = keys.parse().expect("a valid prefix");
         config.login.username = Some("toolgate".to_owned());
         config.login.password = Some("hunter2".to_owned());
     })
 }
 
 /// All that a limiter does with its store; the class of the first error.
-async fn everything(store: &RedisStore) -> Result<(), &'static str> {
+pub(crate) async fn everything(store: &RedisStore) -> Result<(), &'static str> {
     // A server that nobody has asked for, so that its keys are new.
     static SERVERS: AtomicUsize = AtomicUsize::new(0);
     let plan = plan(&format!(
@@ -71,7 +72,7 @@ async fn a_user_with_the_documented_rights_can_do_everything_and_with_fewer_not(
     let redis = RedisServer::start().await.expect("Redis");
     let mut admin = connect(&redis.url()).await.expect("a connection");
     set_user(&mut admin, &format!("on >hunter2 {RULE}")).await;
-    let store = login(&redis.url());
+    let store = login(&redis.url(), "tg");
     eventually("all is allowed", async || everything(&store).await.ok()).await;
     for right in RULE
         .split_whitespace()
@@ -107,13 +108,13 @@ async fn a_user_of_a_cluster_needs_a_little_more() {
         let mut admin = cluster.connection(node).await.expect("a connection");
         set_user(&mut admin, &format!("on >hunter2 {RULE} {OF_CLUSTER}")).await;
     }
-    let store = login(&cluster.url());
+    let store = login(&cluster.url(), "tg");
     eventually("all is allowed", async || everything(&store).await.ok()).await;
     for node in 0..cluster.len() {
         let mut admin = cluster.connection(node).await.expect("a connection");
         set_user(&mut admin, "-cluster").await;
     }
-    refused(&login(&cluster.url()), "noperm").await;
+    refused(&login(&cluster.url(), "tg"), "noperm").await;
 
     // On a slot that moves, checks of keys that are new ask on the other node.
     let slot = cluster

@@ -8,6 +8,7 @@ mod authority;
 mod cluster;
 mod load;
 mod migration;
+mod prefix;
 mod refusals;
 mod sentinel;
 mod store;

@@ -8,7 +8,7 @@ use rmp::encode::{write_array_len, write_uint};
 use toolgate_limit::Quota;
 
 use super::{Batch, Fields, FirstBuckets, MAX_BUCKETS, Planned};
-use crate::key::key;
+use crate::key::KeyPrefix;
 
 /// What comes before the names of fields in `ARGV`.
 const FIXED_ARGUMENTS: usize = 2;
@@ -22,7 +22,12 @@ const _: () = assert!(MAX_BUCKETS + FIXED_ARGUMENTS <= u8::MAX as usize);
 const MIN_MARK_DISTANCE: u64 = 10_000_000;
 
 /// The script call for `batch`; `verb` and `script` are `EVALSHA` and a hash, or `EVAL` and a text.
-pub(super) fn command(batch: &Batch, first: &FirstBuckets, verb: &str, script: &str) -> Cmd {
+pub(super) fn command(
+    batch: &Batch,
+    first: &FirstBuckets,
+    (verb, script): (&str, &str),
+    keys: &KeyPrefix,
+) -> Cmd {
     let (mut quotas, mut fields, mut costs) = <(Numbered<_>, Numbered<_>, Numbered<_>)>::default();
     let mut layout =
         Vec::with_capacity(2 * first.count + batch.hashes.len() + 6 * batch.checks.len());
@@ -42,7 +47,7 @@ pub(super) fn command(batch: &Batch, first: &FirstBuckets, verb: &str, script: &
     let mut command = cmd(verb);
     command.arg(script).arg(batch.hashes.len());
     for (server, group) in batch.hashes.keys() {
-        command.arg(key(server, group));
+        command.arg(keys.hash(server, group));
     }
     command.arg(integers(&quotas.all, &costs.all)).arg(layout);
     for field in fields.all {

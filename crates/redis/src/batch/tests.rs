@@ -40,7 +40,7 @@ fn a_batch_takes_as_many_checks_as_it_may_whatever_they_touch() {
     batch.add(plans.collect()).expect("an empty batch has room");
     assert!(batch.add(vec![plan(&policy, 0)]).is_err());
     assert_eq!(batch.first_buckets().count, 2 * MAX_CHECKS);
-    batch.command("EVALSHA", "");
+    batch.command("EVALSHA", "", &KeyPrefix::default());
 }
 
 /// What a refused call had added on the way stayed in the batch, which could then hold more buckets

@@ -249,6 +249,7 @@ fn redis(settings: &Settings, url: String) -> Result<RedisConfig, ConfigError> {
         remember_denials: settings
             .remember_denials
             .map_or(default.remember_denials, |GoDuration(longest)| longest),
+        key_prefix: settings.key_prefix.clone().unwrap_or_default(),
         ..default
     })
 }
@@ -291,6 +292,20 @@ mod tests {
         assert_eq!(redis.sentinel.login.username.as_deref(), Some("eye"));
         assert_eq!(redis.sentinel.login.password.as_deref(), Some("hunter2"));
         assert_eq!(redis.sentinel.tls, Some(false));
+    }
+
+    #[test]
+    fn keys_begin_with_the_prefix_of_the_flag_the_file_or_tg() {
+        let prefix = |settings| redis(settings).key_prefix.to_string();
+        let below =
+            || file("policies: [x]\nstore: redis://h\nkeyPrefix: staging\n").expect("valid");
+        assert_eq!(prefix(flags(&["--key-prefix=prod"]).over(below())), "prod");
+        assert_eq!(prefix(flags(&[]).over(below())), "staging");
+        assert_eq!(prefix(flags(&["--policies=x", "--store=redis://h"])), "tg");
+        let error = file("store: redis://h\nkeyPrefix: 'a{b}'\n").expect_err("braces");
+        for part in ["keyPrefix", "line 2", "1 to 32 characters"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]
