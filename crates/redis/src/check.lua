@@ -14,17 +14,19 @@
 -- Replies {seconds, microseconds, decisions, values}: the time of the batch; one character for each
 -- check ('1' allowed, '0' denied, '?' not decided, as a value is no bucket); and, one after the
 -- other, the values of all buckets as they were before the batch, from which the caller finds their
--- states by itself. NONE stands for a bucket without a value, BROKEN for a value that is no bucket.
+-- states by itself, each cut to what this release knows of it. NONE stands for a bucket without a
+-- value, BROKEN for a value that is no bucket.
 --
 -- A value is what crates/redis/src/record.rs describes. Redis does nothing else while this runs, so
 -- it is written for the interpreter too: arrays are filled in order, calls are few, and nothing is
 -- computed that the caller can.
 
-local RECORD, RECORD_BYTES = '<I4I6I4I6I7', 27
-local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-local BROKEN = '\255\255\255\255\255\255\255\255\255' ..
-  '\255\255\255\255\255\255\255\255\255' ..
-  '\255\255\255\255\255\255\255\255\255'
+local RECORD, RECORD_BYTES, VERSION = '<I1I4I6I4I6I7', 28, 1
+local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+local BROKEN = '\255\255\255\255\255\255\255\255\255\255\255\255\255\255' ..
+  '\255\255\255\255\255\255\255\255\255\255\255\255\255\255'
+-- Builds from before the first release wrote version 1 without its number.
+local UNNUMBERED_BYTES, NUMBER = 27, '\1'
 local MAX_CAPACITY, MIN_PERIOD, MAX_PERIOD = 2147483647, 1000, 31622400000000
 local MAX_EXACT = 9007199254740992 -- 2^53
 
@@ -34,7 +36,7 @@ local MANY_FIELDS = 16
 local TABLE_FIELD = ''
 local TABLE_VALUE = 'This value is long, so that Redis keeps the hash as a table and finds fields fast.'
 
-local floor, ceil, byte, find = math.floor, math.ceil, string.byte, string.find
+local floor, ceil, byte, find, sub = math.floor, math.ceil, string.byte, string.find, string.sub
 local pack, unpack_from = struct.pack, struct.unpack
 local call, pcall = redis.call, redis.pcall
 local KEYS, ARGV, unpack = KEYS, ARGV, unpack
@@ -84,19 +86,26 @@ local before = {}
 -- mark from the same numbers by the same formula:
 --   full = as_of + ((capacity - held) * period - fraction) / capacity
 --   mark = full - full % distance + distance
+-- The formula is part of version 1; what another release does with its own is not known.
 -- For each hash, the latest mark of the values that were found:
 local lives_until = {}
 
 -- Loads bucket `i`, of the quota with number `quota`, from `value`. Returns the value and its mark,
 -- or what stands for them.
 local function load(i, quota, value)
-  if #value ~= RECORD_BYTES then
+  local size, is_longer = #value, false
+  if size == UNNUMBERED_BYTES then
+    value = NUMBER .. value
+  elseif size > RECORD_BYTES then
+    value, is_longer = sub(value, 1, RECORD_BYTES), true
+  elseif size < RECORD_BYTES then
     tokens[i], fractions[i] = LOST, 0
     return BROKEN, 0
   end
-  local capacity, period, held, fraction, as_of = unpack_from(RECORD, value)
+  local version, capacity, period, held, fraction, as_of = unpack_from(RECORD, value)
   local same_quota = capacity == capacities[quota] and period == periods[quota]
-  local possible = (same_quota or capacity >= 1 and capacity <= MAX_CAPACITY
+  local possible = (version == VERSION and not is_longer or version > VERSION and version < 255)
+    and (same_quota or capacity >= 1 and capacity <= MAX_CAPACITY
       and period >= MIN_PERIOD and period <= MAX_PERIOD)
     and (held < capacity and fraction < period or held == capacity and fraction == 0)
     and as_of < MAX_EXACT
@@ -105,7 +114,7 @@ local function load(i, quota, value)
     return BROKEN, 0
   end
   local mark = 0
-  if same_quota then
+  if same_quota and version == VERSION then
     local full = as_of + ((capacity - held) * period - fraction) / capacity
     local distance = distances[quota]
     mark = full - full % distance + distance
@@ -232,7 +241,7 @@ do
         local capacity, period, distance = capacities[quota], periods[quota], distances[quota]
         writes[last_write + 1] = ARGV[layout[i + 1]]
         last_write = last_write + 2
-        writes[last_write] = pack(RECORD, capacity, period, held, fraction, as_of)
+        writes[last_write] = pack(RECORD, VERSION, capacity, period, held, fraction, as_of)
         local full = as_of + ((capacity - held) * period - fraction) / capacity
         local mark = full - full % distance + distance
         if mark > latest then

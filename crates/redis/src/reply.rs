@@ -43,10 +43,10 @@ impl Values {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Before<'_>> {
-        // No record is all zeros, which were no capacity, or all ones, which were no period.
+        // By the version, which is neither in a record.
         self.0.chunks_exact(record::LEN).map(|value| match value {
-            [0, 0, 0, 0, ..] => Before::None,
-            [255, 255, 255, 255, ..] => Before::Broken,
+            [0, ..] => Before::None,
+            [255, ..] => Before::Broken,
             record => Before::Record(record),
         })
     }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn values_are_told_from_their_stand_ins() {
         let mut record = [0; record::LEN];
-        record[0] = 10;
+        record[0] = record::VERSION;
         let before = [[0; record::LEN], record, [255; record::LEN]].concat();
         let read = Reply::try_from(reply(&before)).expect("a reply");
         assert_eq!(read.time, Timestamp::from_micros(7_000_005));

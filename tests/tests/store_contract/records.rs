@@ -12,6 +12,39 @@ use crate::fixture::{Call, Fixture, START, per_user, quota, tool};
 
 /// The record of `bucket`, written here a second time from its description.
 fn record(bucket: &Bucket) -> Vec<u8> {
+    Writer::ThisRelease.record(bucket)
+}
+
+/// Who has written a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    ThisRelease,
+    /// A build from before records had a version.
+    Unnumbered,
+    /// A release whose version this one does not know, with so many bytes more.
+    Later(u8, usize),
+}
+
+const WRITERS: [Writer; 5] = [
+    Writer::ThisRelease,
+    Writer::Unnumbered,
+    Writer::Later(2, 0),
+    Writer::Later(3, 13),
+    Writer::Later(254, 100),
+];
+
+impl Writer {
+    fn record(self, bucket: &Bucket) -> Vec<u8> {
+        let state = state(bucket);
+        match self {
+            Self::ThisRelease => [&[1], &state[..]].concat(),
+            Self::Unnumbered => state,
+            Self::Later(version, more) => [&[version], &state[..], &vec![0x5a; more]].concat(),
+        }
+    }
+}
+
+fn state(bucket: &Bucket) -> Vec<u8> {
     [
         &bucket.quota().capacity().to_le_bytes()[..],
         &bucket.quota().period_micros().to_le_bytes()[..6],
@@ -60,18 +93,19 @@ fn any_bucket(quota: Quota) -> impl Strategy<Value = Bucket> {
 }
 
 /// Lua and Rust do the same arithmetic: from any state, under the same or another quota, the script
-/// stores exactly the bits that the pure function arrives at.
+/// stores exactly the bits that the pure function arrives at, whichever release wrote the state.
 #[test]
 fn the_script_stores_the_bits_that_the_pure_function_finds() {
     let fixture = Fixture::redis();
     let case = (any_quota(), prop::option::of(any_quota()))
         .prop_flat_map(|(old, new)| (any_bucket(old), Just(new.unwrap_or(old))));
+    let case = (case, prop::sample::select(&WRITERS[..]));
     let mut runner = TestRunner::new(Config {
         cases: 6_000,
         failure_persistence: None,
         ..Config::default()
     });
-    let outcome = runner.run(&case, |(stored, quota)| {
+    let outcome = runner.run(&case, |((stored, quota), writer)| {
         let policy = per_user(
             fixture.new_server(),
             quota.capacity(),
@@ -79,7 +113,7 @@ fn the_script_stores_the_bits_that_the_pure_function_finds() {
         );
         let key = format!("tg:{{{}}}:user:alice", policy.server());
         let mut seed = redis::cmd("HSET");
-        seed.arg(&key).arg("server").arg(record(&stored));
+        seed.arg(&key).arg("server").arg(writer.record(&stored));
         ask::<()>(&fixture, &seed);
 
         let mut expected = stored.at(quota, START);
@@ -90,7 +124,12 @@ fn the_script_stores_the_bits_that_the_pure_function_finds() {
         let after: Vec<u8> = ask(&fixture, redis::cmd("HGET").arg(&key).arg("server"));
         // A denial writes nothing, unless the limit has changed or the state was from far ahead.
         let written = holds || quota != stored.quota() || expected.is_rewound(&stored);
-        prop_assert_eq!(after, record(if written { &expected } else { &stored }));
+        let expected = if written {
+            record(&expected)
+        } else {
+            writer.record(&stored)
+        };
+        prop_assert_eq!(after, expected);
         Ok(())
     });
     assert_eq!(outcome, Ok(()));
@@ -162,6 +201,57 @@ fn along_any_walk_of_the_clock_the_script_and_the_pure_function_stay_together() 
         Ok(())
     });
     assert_eq!(outcome, Ok(()));
+}
+
+/// Two releases share a Redis while one replaces the other. After each check of ours the record is
+/// rewritten as the other would: the limit holds to the token, for checks and for whoever looks.
+#[test]
+fn two_releases_that_write_in_turns_keep_one_limit() {
+    let fixture = Fixture::redis();
+    for other in WRITERS {
+        let quota = quota(100, Duration::from_hours(1));
+        let policy = per_user(fixture.new_server(), 100, Duration::from_hours(1));
+        let key = format!("tg:{{{}}}:user:alice", policy.server());
+        let mut model = Bucket::full(quota, fixture.now());
+        for check in 0..150 {
+            model = model.at(quota, fixture.now());
+            let holds = model.take(1);
+            let answer = fixture.take(&policy, &Call::ALICE);
+            assert_eq!(answer.decision.is_allowed(), holds, "{other:?}, {check}");
+            let mut write = redis::cmd("HSET");
+            write.arg(&key).arg("server").arg(other.record(&model));
+            ask::<()>(&fixture, &write);
+            let seen = fixture.peek(&policy, &Call::ALICE);
+            assert_eq!(
+                seen.buckets[0].remaining,
+                model.tokens(),
+                "{other:?}, {check}"
+            );
+            fixture.advance(Duration::from_secs(check % 37));
+        }
+    }
+}
+
+/// What another release's record says of its hash's life is not known, so the expiry is looked at: a
+/// hash that is about to vanish lives on until its buckets are full.
+#[test]
+fn a_hash_whose_values_are_of_a_later_release_does_not_vanish_before_its_buckets_are_full() {
+    let fixture = Fixture::redis();
+    for other in [Writer::Later(2, 0), Writer::Later(9, 20)] {
+        let quota = quota(100, Duration::from_hours(1));
+        let policy = per_user(fixture.new_server(), 100, Duration::from_hours(1));
+        let key = format!("tg:{{{}}}:user:alice", policy.server());
+        let mut spent = Bucket::full(quota, fixture.now());
+        spent.take(50);
+        let mut write = redis::cmd("HSET");
+        write.arg(&key).arg("server").arg(other.record(&spent));
+        ask::<()>(&fixture, &write);
+        ask::<()>(&fixture, redis::cmd("PEXPIRE").arg(&key).arg(1_000));
+        assert!(fixture.take(&policy, &Call::ALICE).decision.is_allowed());
+        fixture.advance(Duration::from_mins(29));
+        let left = fixture.peek(&policy, &Call::ALICE).buckets[0].remaining;
+        assert_eq!(left, 49 + 48, "{other:?}");
+    }
 }
 
 fn quota_of(capacity: u32, micros: u64) -> Quota {
