@@ -34,9 +34,8 @@ mod redirect;
 mod slots;
 
 use keeper::Keeper;
-use redirect::Redirect;
-use slots::SlotMap;
-pub(crate) use slots::slot;
+pub(crate) use redirect::Redirect;
+pub(crate) use slots::{SlotMap, slot};
 
 /// The most nodes that one call is sent to in a row. A redirection leads to a node that serves the slot, or
 /// that did until now.

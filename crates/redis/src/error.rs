@@ -61,6 +61,7 @@ impl From<&RedisError> for Fault {
             Some(refusal) => said(&refusal),
             None => error.to_string(),
         };
+        let said = in_one_line(&said);
         let text = match class.advice() {
             "" => said,
             advice => format!("{said} ({advice})"),
@@ -153,6 +154,15 @@ fn said(refusal: &ServerError) -> String {
         .concat()
         .trim_end()
         .to_owned()
+}
+
+/// The most characters of what a server has said that are repeated to people.
+const MAX_SAID: usize = 300;
+
+/// `text` as a log line and a status may have it: whatever answers in Redis's place has made it up.
+fn in_one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(MAX_SAID).map(plain).collect()
 }
 
 /// Whether it is about a value under the keys of the call, and not about the server.

@@ -44,6 +44,8 @@ mod reply;
 mod route;
 mod script;
 mod sentinel;
+#[doc(hidden)]
+pub mod served;
 mod span;
 mod store;
 

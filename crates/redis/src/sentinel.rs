@@ -36,9 +36,9 @@ pub(crate) struct Sentinels {
 /// A master, as a sentinel names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Master {
-    at: HostPort,
+    pub(crate) at: HostPort,
     /// Grows with each fail-over.
-    epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 impl Sentinels {
@@ -150,7 +150,10 @@ impl Sentinels {
     }
 
     /// The master that the sentinel at the other end names; none if it knows none by that name.
-    async fn ask(&self, sentinel: &mut MultiplexedConnection) -> Result<Option<Master>, Fault> {
+    pub(crate) async fn ask(
+        &self,
+        sentinel: &mut MultiplexedConnection,
+    ) -> Result<Option<Master>, Fault> {
         let mut commands = pipe();
         commands
             .cmd("SENTINEL")
@@ -197,7 +200,7 @@ fn read(at: &[String], state: &[String]) -> Option<Master> {
     })
 }
 
-async fn is_master(connection: &mut MultiplexedConnection) -> Result<bool, Fault> {
+pub(crate) async fn is_master(connection: &mut MultiplexedConnection) -> Result<bool, Fault> {
     let reply = cmd("ROLE").query_async::<Vec<Value>>(connection).await;
     let mut role = reply.map_err(|error| Fault::from(&error))?.into_iter();
     let role = role.next().map(String::from_redis_value);

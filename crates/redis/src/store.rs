@@ -136,39 +136,16 @@ impl RedisStore {
         }
     }
 
-    /// Runs `commands` on the keys of `plan` as one transaction, and returns their replies.
-    async fn transaction(&self, plan: &Plan, commands: &[Cmd]) -> Result<Vec<Value>, StoreError> {
+    /// Runs `commands` on the keys of `plan` as one transaction, and returns the reply to it.
+    async fn transaction(&self, plan: &Plan, commands: &[Cmd]) -> Result<Value, StoreError> {
         let route = self.queues.route(plan.server());
         let call = Call::Transaction(commands);
-        match route.run(call, self.ends(), self.config.timeout).await? {
-            Value::Array(replies) => Ok(replies),
-            _ => Err(corrupt("the reply to EXEC does not have its form")),
-        }
+        route.run(call, self.ends(), self.config.timeout).await
     }
 
     async fn look(&self, plan: &Plan) -> Result<Answer, StoreError> {
-        let malformed = || corrupt("the reply to HMGET does not have its form");
-        let mut commands = vec![cmd("TIME")];
-        commands.extend(on_each_hash("HMGET", plan, self.script.keys()));
-        let mut replies = self.transaction(plan, &commands).await?.into_iter();
-        let Some(Value::Array(clock)) = replies.next() else {
-            return Err(malformed());
-        };
-        let mut clock = clock.into_iter();
-        let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
-        let mut values = Vec::new();
-        for part in replies {
-            values.extend(reply::values(part).ok_or_else(malformed)?);
-        }
-        let buckets = plan.limits().zip(&values).map(|(limit, value)| {
-            let bucket = match value {
-                None => Some(Bucket::full(limit.quota(), time)),
-                Some(record) => state(record, limit.quota(), time),
-            };
-            bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
-        });
-        let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
-        Ok(peek(plan, &buckets, time))
+        let commands = look_at(plan, self.script.keys());
+        seen(plan, self.transaction(plan, &commands).await?)
     }
 
     /// Whether the server at the end of `route` decides; `key` is one that it serves.
@@ -250,6 +227,43 @@ impl BucketStore for RedisStore {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What reads the buckets of `plan`, and the time.
+pub(crate) fn look_at(plan: &Plan, keys: &KeyPrefix) -> Vec<Cmd> {
+    let mut commands = vec![cmd("TIME")];
+    commands.extend(on_each_hash("HMGET", plan, keys));
+    commands
+}
+
+/// The answer in the reply to those commands.
+pub(crate) fn seen(plan: &Plan, reply: Value) -> Result<Answer, StoreError> {
+    let malformed = || corrupt("the reply to HMGET does not have its form");
+    let Value::Array(replies) = reply else {
+        return Err(malformed());
+    };
+    let mut replies = replies.into_iter();
+    let Some(Value::Array(clock)) = replies.next() else {
+        return Err(malformed());
+    };
+    let mut clock = clock.into_iter();
+    let time = reply::time(clock.next(), clock.next()).ok_or_else(malformed)?;
+    let mut values = Vec::new();
+    for part in replies {
+        values.extend(reply::values(part).ok_or_else(malformed)?);
+    }
+    if values.len() != plan.limits().count() {
+        return Err(malformed());
+    }
+    let buckets = plan.limits().zip(&values).map(|(limit, value)| {
+        let bucket = match value {
+            None => Some(Bucket::full(limit.quota(), time)),
+            Some(record) => state(record, limit.quota(), time),
+        };
+        bucket.ok_or_else(|| corrupt(&format!("field {}", limit.field())))
+    });
+    let buckets: Vec<_> = buckets.collect::<Result<_, _>>()?;
+    Ok(peek(plan, &buckets, time))
 }
 
 /// `verb` on the buckets of `plan`, once for each hash.

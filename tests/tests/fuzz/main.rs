@@ -11,6 +11,8 @@ mod grpc;
 mod jsonrpc;
 #[path = "../../../fuzz/bodies/manifest.rs"]
 mod manifest;
+#[path = "../../../fuzz/bodies/redis.rs"]
+mod redis;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -57,4 +59,9 @@ fn grpc_messages_become_checks_within_their_bounds_or_none() {
 #[test]
 fn each_json_rpc_request_has_one_answer_and_no_notification_has_one() {
     run("jsonrpc", 5_000, jsonrpc::accepts);
+}
+
+#[test]
+fn what_redis_says_becomes_answers_within_their_bounds_or_errors_that_can_be_shown() {
+    run("redis", 8_000, redis::accepts);
 }

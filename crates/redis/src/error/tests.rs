@@ -140,3 +140,22 @@ fn every_class_is_among_all_of_them_with_a_label_of_its_own() {
     let labels: std::collections::HashSet<_> = ErrorClass::ALL.map(ErrorClass::as_str).into();
     assert_eq!(labels.len(), ErrorClass::ALL.len());
 }
+
+/// Something else than Redis may answer, and say anything at any length; so may a parser of it.
+#[test]
+fn what_is_repeated_to_people_is_short_and_in_one_line() {
+    let long = "x".repeat(100_000);
+    for reply in [
+        format!("-ERR {long}\r\n"),
+        "!24\r\nSYNTAX first\nsecond\x1b[2J\x07\r\n".to_owned(),
+    ] {
+        let value = parse_redis_value(reply.as_bytes()).expect("a reply");
+        let error = value.extract_error().expect_err("an error");
+        let text = Fault::from(&error).to_string();
+        assert!(text.len() < 600, "{} bytes", text.len());
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+    let cut = parse_redis_value(b"*2\r\n$5\r\nab").expect_err("no reply");
+    let text = Fault::from(&cut).to_string();
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
