@@ -36,7 +36,7 @@ local MANY_FIELDS = 16
 local TABLE_FIELD = ''
 local TABLE_VALUE = 'This value is long, so that Redis keeps the hash as a table and finds fields fast.'
 
-local floor, ceil, byte, find, sub = math.floor, math.ceil, string.byte, string.find, string.sub
+local floor, ceil, byte, find = math.floor, math.ceil, string.byte, string.find
 local pack, unpack_from = struct.pack, struct.unpack
 local call, pcall = redis.call, redis.pcall
 local KEYS, ARGV, unpack = KEYS, ARGV, unpack
@@ -93,18 +93,20 @@ local lives_until = {}
 -- Loads bucket `i`, of the quota with number `quota`, from `value`. Returns the value and its mark,
 -- or what stands for them.
 local function load(i, quota, value)
-  local size, is_longer = #value, false
-  if size == UNNUMBERED_BYTES then
-    value = NUMBER .. value
-  elseif size > RECORD_BYTES then
-    value, is_longer = sub(value, 1, RECORD_BYTES), true
-  elseif size < RECORD_BYTES then
-    tokens[i], fractions[i] = LOST, 0
-    return BROKEN, 0
+  local size = #value
+  if size ~= RECORD_BYTES then
+    if size == UNNUMBERED_BYTES then
+      value, size = NUMBER .. value, RECORD_BYTES
+    elseif size > RECORD_BYTES then
+      value = value:sub(1, RECORD_BYTES)
+    else
+      tokens[i], fractions[i] = LOST, 0
+      return BROKEN, 0
+    end
   end
   local version, capacity, period, held, fraction, as_of = unpack_from(RECORD, value)
   local same_quota = capacity == capacities[quota] and period == periods[quota]
-  local possible = (version == VERSION and not is_longer or version > VERSION and version < 255)
+  local possible = (version == VERSION and size == RECORD_BYTES or version > VERSION and version < 255)
     and (same_quota or capacity >= 1 and capacity <= MAX_CAPACITY
       and period >= MIN_PERIOD and period <= MAX_PERIOD)
     and (held < capacity and fraction < period or held == capacity and fraction == 0)
