@@ -64,15 +64,20 @@ impl Place {
     }
 }
 
+/// The most parts of a text that its aliases repeat: both limits of as many tools as a policy may
+/// have, three times. The library's own bound let a file of 256 bytes cost a second.
+const MAX_REPLAYED: usize = 150_000;
+
 /// The documents of `text`, without empty ones. What is no YAML is reported; the documents before
 /// it are returned.
 pub(crate) fn documents(text: &str, report: &mut Report<'_>) -> Vec<Node> {
-    // Depth, nodes, aliases and their expansion are bounded by the library's default budget.
+    // Depth, nodes and aliases are bounded by the library's default budget.
     let options = serde_saphyr::options! {
         // All entries then reach the tree, where a repeated key is an error with a place.
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
     };
     let mut bytes = text.as_bytes();
     let mut nodes = Vec::new();

@@ -107,3 +107,20 @@ fn the_examples_are_valid_and_raise_no_warning() {
         assert_eq!(loaded.policies.len(), 1, "{file}");
     }
 }
+
+/// As many tools as a policy may have, all with quotas that an anchor names: far within the bound on
+/// what aliases repeat.
+#[test]
+fn the_largest_policy_may_name_all_of_its_quotas_by_aliases() {
+    let mut text = "apiVersion: toolgate.dev/v1alpha1\nkind: RateLimitPolicy\n\
+                    metadata: {namespace: default, name: large}\nspec:\n  \
+                    global: &quota {maxTokens: 10, refillPeriod: 1m}\n  tools:\n"
+        .to_owned();
+    for number in 0..4_096 {
+        let tool = format!("  - {{name: tool-{number}, global: *quota, perUser: *quota}}\n");
+        text.push_str(&tool);
+    }
+    let loaded = read_text(Path::new("large.yaml"), &text);
+    assert_eq!(loaded.diagnostics.to_string(), "");
+    assert_eq!(loaded.policies[0].0.limits().len(), 1 + 2 * 4_096);
+}
