@@ -4,9 +4,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test tools fmt clippy doc isolation unit proto alerts charts chart-copies images sbom performance top-capture fuzz deny clean
+.PHONY: test complete tools fmt clippy doc isolation layers alone alone-if-changed unit proto released alerts charts chart-copies images sbom performance top-capture fuzz deny clean
 
-CRATES := toolgate-limit toolgate-trace toolgate-proto toolgate-redis toolgate-policy toolgate-kube toolgate-telemetry toolgate-server toolgate-client toolgate vmcp
+# An incremental build that starts cold costs more than it saves.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
+CRATES := $(foreach manifest,$(wildcard crates/*/Cargo.toml),$(shell grep -m1 '^name = ' $(manifest) | cut -d'"' -f2))
 BUF    := .tools/node_modules/.bin/buf
 PYTHON := .tools/python/bin/python
 PARSER := .tools/python/prometheus_client
@@ -31,7 +36,12 @@ TEST_FEATURES := --features toolgate-tests/sdk $(if $(CONTAINERS),--features too
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
-test: tools fmt clippy doc isolation proto alerts $(if $(GO),charts) unit
+test: complete tools fmt clippy doc isolation proto alerts unit $(if $(GO),charts)
+
+# Continuous integration leaves nothing out: CI is set there.
+complete:
+	@[ "$(GO)" ] || { echo 'Charts, and tests with grpcurl and a control plane of Kubernetes, are left out: they take Go 1.21 or newer.' >&2; [ -z "$(CI)" ]; }
+	@[ "$(CONTAINERS)" ] || { echo 'Tests of images, compose.yaml, the sidecar and deploy/README.md are left out: they take root, and namespaces.' >&2; [ -z "$(CI)" ]; }
 
 tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(GRPCIO) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS) $(HELM) $(SCHEMAS))
 	@packages=(); \
@@ -114,36 +124,63 @@ clippy:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Each crate builds alone, and nobody reaches past the layers that ARCHITECTURE.md draws.
-isolation:
-	@for crate in $(CRATES); do echo "cargo check -p $$crate"; cargo check -q -p $$crate --locked; done
-	@forbid() { \
-	  found=$$(cargo tree -p $$1 -e normal --prefix none --locked | cut -d' ' -f1 | sort -u | grep -Ex "$$2" || true); \
+# Nobody reaches past the layers that ARCHITECTURE.md draws, and each crate builds alone.
+isolation: layers alone-if-changed
+
+# `layer CRATE 'crates of this workspace below it' 'what it must not use'`; each crate has one.
+layers:
+	@ruled=; \
+	layer() { \
+	  ruled+=" $$1"; \
+	  tree=$$(cargo tree -p $$1 -e normal --prefix none --locked); \
+	  names=$$(cut -d' ' -f1 <<< "$$tree" | sort -u); \
+	  found=$$(grep -Ex "(toolgate.*|vmcp)|$$3" <<< "$$names" | grep -Evx "$$1|toolgate-($$2)") || [ $$? = 1 ]; \
 	  if [ -n "$$found" ]; then echo "$$1 must not depend on:" $$found >&2; exit 1; fi; \
 	}; \
-	forbid toolgate-limit  'tokio|tonic|prost|redis|opentelemetry|toolgate-(proto|redis|policy|server|client)'; \
-	forbid toolgate-trace  'tokio|tonic|prost|redis|toolgate-(proto|redis|policy|server|client)'; \
-	forbid toolgate-proto  'redis|toolgate-(redis|policy|server|client)'; \
-	forbid toolgate-redis  'tonic|prost|toolgate-(proto|policy|server|client)'; \
-	forbid toolgate-policy 'tonic|prost|redis|toolgate-(proto|redis|server|client)'; \
-	forbid toolgate-kube   'tonic|prost|redis|toolgate-(proto|redis|server|client|telemetry)'; \
-	forbid toolgate-telemetry 'redis|toolgate-(limit|proto|redis|policy|server|client)'; \
-	forbid toolgate-server 'toolgate-client|rmcp'; \
-	forbid toolgate-client 'redis|toolgate-(redis|policy|server)'; \
-	forbid vmcp            'redis|toolgate-(redis|server)'
-	@for only_one in tonic prost rustls; do \
-	  count=$$(cargo tree --workspace -e normal --prefix none --locked | grep -E "^$$only_one v" | cut -d' ' -f1,2 | sort -u | wc -l); \
+	layer toolgate-limit     'none' 'tokio|tonic|prost|redis|opentelemetry'; \
+	layer toolgate-trace     'limit' 'tokio|tonic|prost|redis'; \
+	layer toolgate-proto     'limit' 'redis'; \
+	layer toolgate-redis     'limit|trace' 'tonic|prost'; \
+	layer toolgate-policy    'limit' 'tonic|prost|redis'; \
+	layer toolgate-kube      'limit|policy' 'tonic|prost|redis'; \
+	layer toolgate-telemetry 'none' 'redis'; \
+	layer toolgate-client    'limit|trace|proto' 'redis'; \
+	layer toolgate-server    'limit|trace|proto|redis|policy|kube|telemetry' 'rmcp'; \
+	layer toolgate           'limit|trace|proto|redis|policy|kube|telemetry|server' 'rmcp'; \
+	layer vmcp               'limit|trace|proto|policy|telemetry|client' 'redis'; \
+	for crate in $(CRATES); do \
+	  [[ "$$ruled " = *" $$crate "* ]] || { echo "$$crate has no layer" >&2; exit 1; }; \
+	done
+	@tree=$$(cargo tree --workspace -e normal --prefix none --locked); \
+	for only_one in tonic prost rustls; do \
+	  count=$$(grep -E "^$$only_one v" <<< "$$tree" | cut -d' ' -f1,2 | sort -u | wc -l); \
 	  if [ "$$count" != 1 ]; then echo "$$count versions of $$only_one" >&2; exit 1; fi; \
 	done
+
+# Checking a crate alone compiles its dependencies with its features: some 500 units in all, and as many
+# seconds of CPU time. It is done if a manifest is not as it was when $(ALONE) was written. That file is
+# written here and committed; a forgotten one costs time, and hides nothing. What it does not see is a source
+# that begins to use a feature which another crate asks for: `make alone` before a release.
+ALONE     := crates/alone.sum
+MANIFESTS := sha256sum Cargo.toml Cargo.lock rust-toolchain.toml crates/*/Cargo.toml
+alone-if-changed:
+	@if diff <($(MANIFESTS)) $(ALONE); then echo "each crate built alone with these manifests"; else $(MAKE) alone; fi
+
+alone:
+	for crate in $(CRATES); do cargo check -p $$crate --locked --target-dir "$${CARGO_TARGET_DIR:-target}/alone"; done
+	$(MANIFESTS) > $(ALONE)
 
 alerts:
 	$(PROMTOOL) check rules deploy/observability/alerts.yaml
 	$(PROMTOOL) test rules deploy/observability/alerts.test.yaml
 
+# As `cargo test --workspace` builds them: an example makes cargo take the features of tests as well.
+BUILD_PROGRAMS := cargo build --workspace --bin toolgate --bin vmcp --example backend --locked
+
 # All that deploy/ would put into a cluster; what is looked at is said in tests/charts/check.py. What Helm
 # makes of each variant stays in target/rendered.
 charts:
-	cargo build --workspace --bin toolgate --bin vmcp --locked
+	$(BUILD_PROGRAMS)
 	target="$${CARGO_TARGET_DIR:-target}"; \
 	  $(PYTHON) -B tests/charts/check.py --programs "$$target/debug" --rendered "$$target/rendered"
 
@@ -156,14 +193,18 @@ chart-copies:
 proto:
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
+	$(BUF) breaking --against $(RELEASED)
+
+# What clients of the last release were built with; made anew with each release.
+RELEASED := proto/released.binpb
+released:
+	$(BUF) build --exclude-source-info --output $(RELEASED)
 
 unit:
-	@[ "$(GO)" ] || echo 'Charts, and tests with grpcurl and a control plane of Kubernetes, are left out: they take Go 1.21 or newer.' >&2
-	@[ "$(CONTAINERS)" ] || echo 'Tests of images, compose.yaml, the sidecar and deploy/README.md are left out: they take root, and namespaces.' >&2
 	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
 	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \
 	  TOOLGATE_TEST_CRDS="$(CURDIR)/$(CRDS)" \
-	  cargo test --workspace --locked $(TEST_FEATURES)
+	  $(PYTHON) -B tests/suite/run.py -- --workspace --locked $(TEST_FEATURES)
 
 # Both images, for this machine and into Docker; for a registry: PREFIX=registry/ PLATFORMS=linux/amd64,linux/arm64
 # OUTPUT=--push. Equal sources make equal images; an SBOM goes with those that are pushed.

@@ -1,5 +1,7 @@
-//! The programs of this build. Each is brought up to date once for each test process, so that
-//! `cargo test -p toolgate-tests` never tests an old one.
+//! The programs that tests start.
+//!
+//! `make test` has built them with the tests and says where they are. Without that, each test process
+//! brings them up to date once, so that `cargo test -p toolgate-tests` never tests an old one.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,48 +11,51 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+/// The variable that holds the folder of programs that are up to date.
+const PROGRAMS: &str = "TOOLGATE_TEST_PROGRAMS";
+
 /// The `toolgate` binary.
 pub fn toolgate() -> Result<&'static Path> {
     static TOOLGATE: OnceLock<PathBuf> = OnceLock::new();
-    once(&TOOLGATE, "toolgate")
+    program(&TOOLGATE, "toolgate")
 }
 
 /// The `vmcp` binary.
 pub fn vmcp() -> Result<&'static Path> {
     static VMCP: OnceLock<PathBuf> = OnceLock::new();
-    once(&VMCP, "vmcp")
+    program(&VMCP, "vmcp")
 }
 
 /// The MCP server of `crates/vmcp/examples/backend`, which counts the calls that reach it.
 pub fn counting_backend() -> Result<&'static Path> {
     static BACKEND: OnceLock<PathBuf> = OnceLock::new();
-    once(&BACKEND, "examples/backend")
+    program(&BACKEND, "examples/backend")
 }
 
-/// All programs, with the features that `cargo test --workspace` gives their dependencies, so that
-/// nothing is built twice.
-const PROGRAMS: &[&str] = &[
-    "--workspace",
-    "--bin",
-    "toolgate",
-    "--bin",
-    "vmcp",
-    "--example",
-    "backend",
-];
-
-fn once(built: &'static OnceLock<PathBuf>, program: &str) -> Result<&'static Path> {
-    if let Some(built) = built.get() {
-        return Ok(built);
+fn program(known: &'static OnceLock<PathBuf>, name: &str) -> Result<&'static Path> {
+    if let Some(program) = known.get() {
+        return Ok(program);
     }
+    let folder = match std::env::var_os(PROGRAMS) {
+        Some(folder) => folder.into(),
+        None => build()?,
+    };
+    let program = folder.join(name);
+    ensure!(program.is_file(), "there is no {}", program.display());
+    Ok(known.get_or_init(|| program))
+}
+
+/// Builds all programs, with the features that `cargo test --workspace` gives their dependencies, so
+/// that nothing is built twice, and returns their folder.
+fn build() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     // target/<profile>/deps/<test>
     let profile = test.ancestors().nth(2).context("a test lies in deps")?;
     let target = profile.parent().context("a profile lies in target")?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--locked"])
-        .args(PROGRAMS)
+        .args(["build", "--quiet", "--locked", "--workspace"])
+        .args(["--bin", "toolgate", "--bin", "vmcp", "--example", "backend"])
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -69,6 +74,6 @@ fn once(built: &'static OnceLock<PathBuf>, program: &str) -> Result<&'static Pat
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    ensure!(cargo.status()?.success(), "{program} does not build");
-    Ok(built.get_or_init(|| profile.join(program)))
+    ensure!(cargo.status()?.success(), "the programs do not build");
+    Ok(profile.to_owned())
 }
