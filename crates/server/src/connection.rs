@@ -106,7 +106,7 @@ impl Connections {
     }
 
     /// Takes calls until the other side ends the connection, or it is too old, or the limiter stops.
-    async fn converse(
+    pub(crate) async fn converse(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         certificate: Option<&CertificateDer<'_>>,

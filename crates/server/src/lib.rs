@@ -41,5 +41,5 @@ pub use config::{
 };
 pub use listen::{InvalidListen, Listen};
 pub use outage::{OnOutage, StoreState};
-pub use server::{Server, ServerError};
+pub use server::{InProcess, Server, ServerError};
 pub use tls::TlsError;

@@ -1,5 +1,7 @@
 //! Wiring, serving and drain.
 
+mod in_process;
+
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -40,6 +42,8 @@ use crate::{
     tls::{Reload, Tls, TlsError},
     worker::Workers,
 };
+
+pub use in_process::InProcess;
 
 /// The largest request, in bytes. Far above what is valid, so that a field that is too long is
 /// refused by its name; a larger message ends its stream.
@@ -170,7 +174,8 @@ impl Server {
         let stopping = CancellationToken::new();
         let closing = CancellationToken::new();
 
-        let health = ServiceHealth::new();
+        let wiring = self.wiring(closing.clone())?;
+        let health = wiring.health.clone();
         let (monitor, readiness) = Monitor::new(
             self.stores.clone(),
             self.registry.subscribe(),
@@ -180,43 +185,22 @@ impl Server {
         let monitor = tokio::spawn(monitor.run());
         // Goes on while the calls in flight are answered.
         let mut source = self.source.start(&self.registry);
-        let (tls, reload) = self.tls.unzip();
         // Ends with the value, and that with this call.
         let mut reloading = JoinSet::new();
-        if let Some(reload) = reload {
+        if let Some((_, reload)) = self.tls {
             reloading.spawn(reload.run());
         }
-        let calls = CallBound::new(self.bounds.max_calls);
-        let terms = Terms {
-            bounds: self.bounds,
-            tls,
-            callers: self.callers,
-            calls: calls.clone(),
-            closing: closing.clone(),
-            handover: LONGEST_HANDOVER.min(self.drain_timeout / 2),
-        };
-        let (registry, stores) = (Arc::clone(&self.registry), self.stores.clone());
-        let checks = Arc::new(CheckBound::new(self.max_in_flight));
-        let (observation, bound) = (self.observation.clone(), Arc::clone(&checks));
-        let (of_services, index) = (health.clone(), Arc::new(index()?));
-        let build = move || {
-            let activity = observation.activity.clone();
-            let observers = observation.of_worker();
-            let errors = observers.errors.clone();
-            let routes = services(&registry, &stores, &bound, activity, observers);
-            Ok(Connections {
-                routes: with_standard_services(routes, of_services.clone(), &index).prepare(),
-                terms: terms.clone(),
-                errors,
-            })
+        let build = {
+            let wiring = wiring.clone();
+            move || Ok(wiring.connections())
         };
         let workers = Workers::start(self.workers, self.bounds.max, build, &closing)?;
         let replica = Replica {
             policies: self.registry,
             breaker: Arc::clone(self.stores.breaker()),
             decides_alone: self.stores.local().is_some(),
-            checks,
-            calls,
+            checks: wiring.checks,
+            calls: wiring.terms.calls,
             connections: workers.connections(),
         };
         let exposed = self.metrics.map(|metrics| metrics.expose(replica));
@@ -248,6 +232,59 @@ impl Server {
         }
         http.abort();
         outcome
+    }
+
+    /// What the workers have in common. Connections are told to leave at `closing`.
+    fn wiring(&self, closing: CancellationToken) -> Result<Wiring, ServerError> {
+        Ok(Wiring {
+            registry: Arc::clone(&self.registry),
+            stores: self.stores.clone(),
+            checks: Arc::new(CheckBound::new(self.max_in_flight)),
+            observation: self.observation.clone(),
+            health: ServiceHealth::new(),
+            index: Arc::new(index()?),
+            terms: Terms {
+                bounds: self.bounds,
+                tls: self.tls.as_ref().map(|(tls, _)| Arc::clone(tls)),
+                callers: Arc::clone(&self.callers),
+                calls: CallBound::new(self.bounds.max_calls),
+                closing,
+                handover: LONGEST_HANDOVER.min(self.drain_timeout / 2),
+            },
+        })
+    }
+}
+
+/// What the workers have in common.
+#[derive(Clone, Debug)]
+struct Wiring {
+    registry: Arc<Registry>,
+    stores: Stores,
+    checks: Arc<CheckBound>,
+    observation: Observation,
+    health: ServiceHealth,
+    index: Arc<Index>,
+    terms: Terms,
+}
+
+impl Wiring {
+    /// What serves the connections of one worker, on the current runtime.
+    fn connections(&self) -> Connections {
+        let observers = self.observation.of_worker();
+        let errors = observers.errors.clone();
+        let activity = self.observation.activity.clone();
+        let routes = services(
+            &self.registry,
+            &self.stores,
+            &self.checks,
+            activity,
+            observers,
+        );
+        Connections {
+            routes: with_standard_services(routes, self.health.clone(), &self.index).prepare(),
+            terms: self.terms.clone(),
+            errors,
+        }
     }
 }
 

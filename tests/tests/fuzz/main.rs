@@ -5,6 +5,8 @@
 
 mod mutate;
 
+#[path = "../../../fuzz/bodies/frames.rs"]
+mod frames;
 #[path = "../../../fuzz/bodies/grpc.rs"]
 mod grpc;
 #[path = "../../../fuzz/bodies/jsonrpc.rs"]
@@ -64,4 +66,9 @@ fn each_json_rpc_request_has_one_answer_and_no_notification_has_one() {
 #[test]
 fn what_redis_says_becomes_answers_within_their_bounds_or_errors_that_can_be_shown() {
     run("redis", 8_000, redis::accepts);
+}
+
+#[test]
+fn any_frames_on_a_connection_end_with_it_and_leave_nothing_in_flight() {
+    run("frames", 2_000, frames::accepts);
 }
