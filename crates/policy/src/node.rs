@@ -77,6 +77,8 @@ pub(crate) fn documents(text: &str, report: &mut Report<'_>) -> Vec<Node> {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
+        // What aliases cost is bounded here; how many there are of one anchor is no matter.
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
     };
     let mut bytes = text.as_bytes();
