@@ -131,6 +131,7 @@ async fn grpcurl_lists_the_services_and_gets_allowed_and_then_denied() {
         [
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
             "toolgate.v1.AdminService",
             "toolgate.v1.LimiterService",
         ]
