@@ -284,6 +284,12 @@ async fn a_compressed_message_is_unimplemented_and_says_what_is_not() {
         assert_eq!(header(&answer, "grpc-status"), Some("12"), "{encoding}");
         assert_eq!(header(&answer, "grpc-accept-encoding"), Some("identity"));
     }
+    // The name of an encoding is not repeated at any length, or the answer would be the caller's undoing.
+    let request_of_long = request().header("grpc-encoding", "x".repeat(15_000));
+    let answer = send(&channel, request_of_long, body("alice")).await;
+    assert_eq!(header(&answer, "grpc-status"), Some("12"));
+    let bytes = answer.headers().iter().map(|(_, value)| value.len());
+    assert!(bytes.sum::<usize>() < 8_192, "{:?}", answer.headers());
     // A message that says that it is compressed, in a call that does not.
     let mut compressed = body("alice");
     compressed[0] = 1;

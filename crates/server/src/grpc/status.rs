@@ -18,6 +18,10 @@ use toolgate_telemetry::RequestId;
 /// The `domain` of our [`tonic_types::ErrorInfo`].
 const DOMAIN: &str = "toolgate.dev";
 
+/// The longest message of an error that travels in headers, in bytes. It is there twice, encoded;
+/// grpcio ends a call whose headers have more than 16 KiB.
+const MAX_MESSAGE: usize = 1_024;
+
 /// The request is wrong, and says where.
 pub(crate) fn invalid(field: InvalidField) -> Status {
     let message = field.to_string();
@@ -143,8 +147,14 @@ pub(crate) fn of_request(status: &Status, id: &RequestId) -> Status {
     log(status.code(), status.message(), id, None);
     let mut details = status.get_error_details();
     details.set_request_info(id.as_str(), "");
-    let (code, message) = (status.code(), status.message());
-    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
+    let message = status.message();
+    let message = &message[..message.floor_char_boundary(MAX_MESSAGE)];
+    Status::with_error_details_and_metadata(
+        status.code(),
+        message,
+        details,
+        status.metadata().clone(),
+    )
 }
 
 /// As [`of_request`], of the answer to one check of the stream `id`.
@@ -190,6 +200,19 @@ mod tests {
         // One without details, as tonic makes them.
         let status = of_request(&Status::unimplemented("no such method"), &id);
         assert!(status.get_error_details().request_info().is_some());
+    }
+
+    /// tonic repeats what it does not understand.
+    #[test]
+    fn an_error_fits_into_the_headers_of_any_client() {
+        let id = RequestId::chosen("a").expect("plain");
+        let status = of_request(&Status::unimplemented("\u{20ac}".repeat(10_000)), &id);
+        assert_eq!(status.message(), "\u{20ac}".repeat(341));
+        let headers = status.into_http::<()>().into_parts().0.headers;
+        let bytes = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len());
+        assert!(bytes.sum::<usize>() < 8 * 1_024);
     }
 
     /// A loop of garbage must not look like a limiter that has failed.
