@@ -14,6 +14,7 @@ use std::{
 
 use redis::Value;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
@@ -75,6 +76,8 @@ struct Nodes {
     seeds: Vec<HostPort>,
     links: Mutex<HashMap<HostPort, Known>>,
     topology: watch::Sender<State>,
+    /// On which links live, whoever uses one first.
+    runtime: Handle,
     /// Told when what is known does not hold any more.
     outdated: Notify,
 }
@@ -104,6 +107,7 @@ impl Cluster {
             seeds,
             links: Mutex::default(),
             topology: publish,
+            runtime: Handle::current(),
             outdated: Notify::new(),
         });
         let keeper = Keeper {
@@ -241,6 +245,7 @@ impl Nodes {
             known.used = used;
             return Arc::clone(&known.link);
         }
+        let _here = self.runtime.enter();
         let link = Arc::new(Link::open(Destination {
             access: self.access.clone(),
             target: Target::Node(node.addr(self.is_tls)),

@@ -48,6 +48,7 @@ mod sentinel;
 pub mod served;
 mod span;
 mod store;
+mod ways;
 
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;
 pub use config::{Login, RedisConfig, SentinelConfig, TlsFiles, TlsIdentity};

@@ -13,7 +13,7 @@ use std::{
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
-use toolgate_limit::{Answer, Plan, ServerId, StoreError};
+use toolgate_limit::{Answer, Plan, StoreError};
 
 use crate::{
     batch::MAX_CHECKS,
@@ -24,18 +24,20 @@ use crate::{
     route::Route,
     script::CheckScript,
     span::Spans,
+    ways::Ways,
 };
 
 /// Takes checks to the queue of their server.
 #[derive(Debug)]
 pub(crate) struct Queues {
+    ways: Ways,
     lanes: Lanes,
     shared: Shared,
 }
 
 #[derive(Debug)]
 enum Lanes {
-    One(Route, Queue),
+    One(Queue),
     /// As many as there are slots at most. A queue that nobody uses is an idle task and some
     /// kilobytes.
     PerSlot(Arc<Cluster>, RwLock<HashMap<u16, Queue>>),
@@ -98,19 +100,15 @@ impl Asked {
 }
 
 impl Queues {
-    /// One queue, for one server.
-    pub(crate) fn one(route: Route, shared: Shared) -> Self {
-        let queue = shared.queue(route.clone());
+    /// Queues of batches that go these `ways`.
+    pub(crate) fn new(ways: Ways, shared: Shared) -> Self {
+        let lanes = match &ways {
+            Ways::Link(link) => Lanes::One(shared.queue(Route::Link(Arc::clone(link)))),
+            Ways::Cluster(cluster) => Lanes::PerSlot(Arc::clone(cluster), RwLock::default()),
+        };
         Self {
-            lanes: Lanes::One(route, queue),
-            shared,
-        }
-    }
-
-    /// Queues for the slots of `cluster`.
-    pub(crate) fn per_slot(cluster: Arc<Cluster>, shared: Shared) -> Self {
-        Self {
-            lanes: Lanes::PerSlot(cluster, RwLock::default()),
+            ways,
+            lanes,
             shared,
         }
     }
@@ -118,7 +116,7 @@ impl Queues {
     /// The answers to `plans`, which have come at `since`, in their order.
     pub(crate) async fn decide(&self, plans: Vec<Plan>, since: Instant) -> Answers {
         match &self.lanes {
-            Lanes::One(_, queue) => Asked::of(queue, plans, since).answers().await,
+            Lanes::One(queue) => Asked::of(queue, plans, since).answers().await,
             Lanes::PerSlot(..) => self.decide_by_slot(plans, since).await,
         }
     }
@@ -163,25 +161,10 @@ impl Queues {
         Asked::of(queue, plans, since)
     }
 
-    /// The way to the buckets of `server`.
-    pub(crate) fn route(&self, server: &ServerId) -> Route {
-        match &self.lanes {
-            Lanes::One(route, _) => route.clone(),
-            Lanes::PerSlot(cluster, _) => Route::Slot(Arc::clone(cluster), cluster::slot(server)),
-        }
-    }
-
     /// The ways to all servers that decide, and a key that each of them serves.
     pub(crate) async fn probes(&self, ends: Instant) -> Result<Vec<(Route, String)>, StoreError> {
         let keys = self.shared.script.keys();
-        match &self.lanes {
-            Lanes::One(route, _) => Ok(vec![(route.clone(), keys.probe("ping"))]),
-            Lanes::PerSlot(cluster, _) => {
-                let masters = cluster.masters(ends).await?.into_iter();
-                let route = |slot| Route::Slot(Arc::clone(cluster), slot);
-                let probe = |(slot, tag): (u16, String)| (route(slot), keys.probe(&tag));
-                Ok(masters.map(probe).collect())
-            }
-        }
+        let probes = self.ways.probes(ends).await?.into_iter();
+        Ok(probes.map(|(route, tag)| (route, keys.probe(&tag))).collect())
     }
 }

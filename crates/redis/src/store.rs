@@ -1,46 +1,41 @@
 //! The store.
 
-use std::{iter, sync::Arc};
+use std::{iter, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{FutureExt as _, future::select_ok};
-use redis::{Cmd, RedisConnectionInfo, Value, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
 
 use crate::{
-    access::Access,
     batch::state,
     call::Call,
-    cluster::Cluster,
     config::RedisConfig,
     denials::Denials,
     error::{corrupt, unavailable},
     instruments::Instruments,
     key::KeyPrefix,
-    link::{Destination, Link, Target},
-    outages::Outages,
-    place::{InvalidUrl, Place, Topology},
+    place::{InvalidUrl, Place},
     queue::closed,
     queues::{Queues, Shared},
     reply,
     route::Route,
     script::CheckScript,
-    sentinel::Sentinels,
     span::{Operation, Spans},
+    ways::{Address, Aside, Ways},
 };
 
 /// A [`BucketStore`] in Redis, which all replicas that use the same Redis share.
 #[derive(Debug)]
 pub struct RedisStore {
-    config: Arc<RedisConfig>,
-    place: Arc<Place>,
+    address: Address,
     denials: Arc<Denials>,
     instruments: Option<Instruments>,
     script: Arc<CheckScript>,
     spans: Arc<Spans>,
     queues: Queues,
-    outages: Arc<Outages>,
+    aside: Arc<Aside>,
 }
 
 impl RedisStore {
@@ -58,13 +53,14 @@ impl RedisStore {
         let place = Place::try_from(config.url.as_str())?;
         // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Ok(Self::connect(
-            Arc::new(config.clone()),
-            Arc::new(place),
-            Arc::new(Denials::new(config.remember_denials)),
-            instruments,
-            Arc::default(),
-        ))
+        let address = Address {
+            config: Arc::new(config.clone()),
+            place: Arc::new(place),
+            outages: Arc::default(),
+        };
+        let aside = Arc::new(Aside::new(address.clone()));
+        let denials = Arc::new(Denials::new(config.remember_denials));
+        Ok(Self::connect(address, aside, denials, instruments))
     }
 
     /// The same store for the current runtime: with a connection and batches of its own, so that a
@@ -72,75 +68,49 @@ impl RedisStore {
     #[must_use]
     pub fn on_this_runtime(&self) -> Self {
         Self::connect(
-            Arc::clone(&self.config),
-            Arc::clone(&self.place),
+            self.address.clone(),
+            Arc::clone(&self.aside),
             Arc::clone(&self.denials),
             self.instruments.clone(),
-            Arc::clone(&self.outages),
         )
     }
 
     fn connect(
-        config: Arc<RedisConfig>,
-        place: Arc<Place>,
+        address: Address,
+        aside: Arc<Aside>,
         denials: Arc<Denials>,
         instruments: Option<Instruments>,
-        outages: Arc<Outages>,
     ) -> Self {
-        let script = Arc::new(CheckScript::new(config.key_prefix.clone()));
-        let spans = Arc::new(Spans::of_process(&place));
+        let script = Arc::new(CheckScript::new(address.config.key_prefix.clone()));
+        let spans = Arc::new(Spans::of_process(&address.place));
         let shared = Shared {
             script: Arc::clone(&script),
             denials: Arc::clone(&denials),
             instruments: instruments.clone(),
             spans: Arc::clone(&spans),
-            deadline: config.timeout,
-        };
-        let queues = match &place.topology {
-            Topology::Single(addr) => {
-                let target = Target::Node(addr.clone());
-                Queues::one(route(&config, &place, target, &outages), shared)
-            }
-            Topology::Sentinel { master, sentinels } => {
-                let sentinels = Sentinels {
-                    master: master.clone(),
-                    addresses: sentinels.clone(),
-                    access: Access {
-                        settings: RedisConnectionInfo::default(),
-                        login: config.sentinel.login.clone(),
-                        tls: config.tls.clone(),
-                    },
-                    is_tls: config.sentinel.tls.unwrap_or(place.is_tls),
-                    servers_are_tls: place.is_tls,
-                };
-                let target = Target::Master(Arc::new(sentinels));
-                Queues::one(route(&config, &place, target, &outages), shared)
-            }
-            Topology::Cluster { seeds } => {
-                let (access, seeds) = (access(&config, &place), seeds.clone());
-                let timeout = config.connect_timeout;
-                let cluster =
-                    Cluster::open(access, place.is_tls, seeds, timeout, Arc::clone(&outages));
-                Queues::per_slot(Arc::new(cluster), shared)
-            }
+            deadline: address.config.timeout,
         };
         Self {
-            config,
-            place,
+            queues: Queues::new(Ways::open(&address), shared),
+            address,
             denials,
             instruments,
             script,
             spans,
-            queues,
-            outages,
+            aside,
         }
     }
 
     /// Runs `commands` on the keys of `plan` as one transaction, and returns the reply to it.
     async fn transaction(&self, plan: &Plan, commands: &[Cmd]) -> Result<Value, StoreError> {
-        let route = self.queues.route(plan.server());
+        let route = self.aside.route(plan.server());
         let call = Call::Transaction(commands);
-        route.run(call, self.ends(), self.config.timeout).await
+        let mut ends = self.ends();
+        if !route.is_up() {
+            // The first one opens the connection. Unlike a check it may wait for that.
+            ends += self.address.config.connect_timeout;
+        }
+        route.run(call, ends, self.timeout()).await
     }
 
     async fn look(&self, plan: &Plan) -> Result<Answer, StoreError> {
@@ -152,30 +122,17 @@ impl RedisStore {
     async fn probe(&self, route: &Route, key: &str) -> Result<(), StoreError> {
         let script = &self.script;
         let call = Call::Probe { script, key };
-        let written = route.run(call, self.ends(), self.config.timeout).await;
+        let written = route.run(call, self.ends(), self.timeout()).await;
         written.map(|_ok| ())
     }
 
     fn ends(&self) -> Instant {
-        Instant::now() + self.config.timeout
+        Instant::now() + self.timeout()
     }
-}
 
-fn access(config: &RedisConfig, place: &Place) -> Access {
-    Access {
-        settings: place.settings.clone(),
-        login: config.login.clone(),
-        tls: config.tls.clone(),
+    fn timeout(&self) -> Duration {
+        self.address.config.timeout
     }
-}
-
-fn route(config: &RedisConfig, place: &Place, target: Target, outages: &Arc<Outages>) -> Route {
-    Route::Link(Arc::new(Link::open(Destination {
-        access: access(config, place),
-        target,
-        connect_timeout: config.connect_timeout,
-        outages: Arc::clone(outages),
-    })))
 }
 
 #[async_trait]

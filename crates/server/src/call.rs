@@ -21,7 +21,6 @@ use http_body::{Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 use tonic::{Code, Status, body::Body, service::Routes};
-use toolgate_proto::pb::limiter_service_server::SERVICE_NAME as LIMITER;
 use toolgate_telemetry::RequestId;
 use tower_service::Service as _;
 
@@ -31,6 +30,11 @@ use crate::{
     },
     observe::CheckErrors,
 };
+
+mod side;
+
+use side::{Purpose, SideCall};
+pub(crate) use side::{SideBounds, SideCalls};
 
 /// The longest time until an answer begins. What a stream answers later has no such bound.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -79,6 +83,7 @@ pub(crate) struct Calls {
     pub(crate) routes: Routes,
     pub(crate) peer: Arc<Peer>,
     pub(crate) bound: CallBound,
+    pub(crate) side: SideCalls,
     pub(crate) errors: CheckErrors,
 }
 
@@ -93,7 +98,9 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let is_check = is_check(request.uri().path());
+        let purpose = Purpose::of(request.uri().path());
+        // Checks of a stream are counted there.
+        let is_check = purpose == Purpose::Check;
         if let Some(malformed) = Malformed::of(&request) {
             if is_check {
                 self.errors.count(malformed.code());
@@ -101,13 +108,19 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             let refused = malformed.answer(&RequestId::of(request.headers()));
             return Either::Left(ready(Ok(refused.map(Answering::without_call))));
         }
-        let Some(admitted) = self.bound.admit() else {
-            if is_check {
-                self.errors.count(Code::ResourceExhausted);
+        let admitted = self.bound.admit();
+        let admitted = admitted.ok_or_else(|| too_many_calls(self.bound.max));
+        let admitted = admitted.and_then(|admitted| Ok((admitted, self.side.admit(purpose)?)));
+        let (admitted, side_call) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                if is_check {
+                    self.errors.count(Code::ResourceExhausted);
+                }
+                let id = RequestId::of(request.headers());
+                let refused = refusal(&of_request(&refused, &id));
+                return Either::Left(ready(Ok(refused.map(Answering::without_call))));
             }
-            let id = RequestId::of(request.headers());
-            let refused = refusal(&of_request(&too_many_calls(self.bound.max), &id));
-            return Either::Left(ready(Ok(refused.map(Answering::without_call))));
         };
         let in_flight = (self.peer.begin_call(), admitted);
         let patience = patience(request.headers());
@@ -121,6 +134,8 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     Ok(Ok(answer)) => answer,
                     Err(_) => refusal(&unanswered()),
                 };
+                // What is left of a query is an answer that its caller may read when it likes.
+                let side_call = side_call.filter(|_| purpose != Purpose::Query);
                 // None of an answer that has begun: what ends it stands in its trailers.
                 let failure = Status::from_header_map(answer.headers());
                 let failure = failure.filter(|status| status.code() != Code::Ok);
@@ -139,17 +154,12 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 Ok(answer.map(|body| Answering {
                     body,
                     _in_flight: Some(in_flight),
+                    _side_call: side_call,
                 }))
             }
             .boxed(),
         )
     }
-}
-
-/// Whether a call of `path` is one check. Those of a stream are counted there.
-fn is_check(path: &str) -> bool {
-    let service = path.strip_prefix('/');
-    service.and_then(|path| path.strip_suffix("/Check")) == Some(LIMITER)
 }
 
 fn refusal(status: &Status) -> Response<Body> {
@@ -161,6 +171,7 @@ fn refusal(status: &Status) -> Response<Body> {
 pub(crate) struct Answering {
     body: Body,
     _in_flight: Option<(InFlight, Admitted)>,
+    _side_call: Option<SideCall>,
 }
 
 impl Answering {
@@ -168,6 +179,7 @@ impl Answering {
         Self {
             body,
             _in_flight: None,
+            _side_call: None,
         }
     }
 }

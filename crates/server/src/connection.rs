@@ -25,7 +25,7 @@ use tonic::service::Routes;
 use crate::{
     ConnectionBounds,
     authority::Authorities,
-    call::{CallBound, Calls},
+    call::{CallBound, Calls, SideBounds},
     grpc::{CallerRules, Peer},
     observe::CheckErrors,
     preface::Preface,
@@ -55,6 +55,7 @@ pub(crate) struct Terms {
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) callers: Arc<CallerRules>,
     pub(crate) calls: CallBound,
+    pub(crate) side: SideBounds,
     /// The limiter stops.
     pub(crate) closing: CancellationToken,
     /// How long callers have from then on to take their checks elsewhere.
@@ -117,6 +118,7 @@ impl Connections {
             routes: self.routes.clone(),
             peer: Arc::clone(&peer),
             bound: self.terms.calls.clone(),
+            side: self.terms.side.of_connection(),
             errors: self.errors.clone(),
         };
         let stream = TokioIo::new(Authorities::of(Preface::by(deadline, stream)));

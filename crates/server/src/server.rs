@@ -27,7 +27,7 @@ use toolgate_telemetry::MetricsExport;
 use crate::{
     AuditError, Config, ConnectionBounds, Listen, StoreState,
     audit::Audit,
-    call::CallBound,
+    call::{CallBound, SideBounds},
     connection::{Connections, Terms},
     grpc::{
         ActivityReader, Admin, CallerRules, CheckBound, Index, LimiterGrpc, OlderName, Peer,
@@ -248,6 +248,7 @@ impl Server {
                 tls: self.tls.as_ref().map(|(tls, _)| Arc::clone(tls)),
                 callers: Arc::clone(&self.callers),
                 calls: CallBound::new(self.bounds.max_calls),
+                side: SideBounds::new(self.bounds.max_calls),
                 closing,
                 handover: LONGEST_HANDOVER.min(self.drain_timeout / 2),
             },

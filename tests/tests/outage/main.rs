@@ -8,6 +8,7 @@ mod abuse;
 mod admission;
 mod fault;
 mod local;
+mod looks;
 mod restarts;
 mod stage;
 mod unavailable;

@@ -96,6 +96,13 @@ pub(crate) fn too_many_calls(max: usize) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// More calls that are no checks are in flight than `whose` may have.
+pub(crate) fn too_many_side_calls(max: usize, whose: &str) -> Status {
+    let details = ErrorDetails::with_error_info("TOO_MANY_CALLS", DOMAIN, HashMap::new());
+    let message = format!("{max} calls of this kind are in flight on {whose}, the most that may");
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
 /// The caller's time is up, or it never sent its request.
 pub(crate) fn unanswered() -> Status {
     Status::deadline_exceeded("no answer within the call's time")

@@ -166,20 +166,16 @@ impl ReplicaLimiter {
         answers
     }
 
-    /// As [`StoreLimiter::look`].
+    /// As [`StoreLimiter::look`]. A look that fails says nothing of checks, which have connections of
+    /// their own, so it never opens the breaker.
     pub(crate) async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
         if self.knows_no_policies() {
             return Err(StoreError::NoPolicies);
         }
-        if let Some(permit) = self.breaker.permit() {
+        if !self.breaker.is_open() {
             match self.shared.look(check).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    self.breaker.failed(permit, &error);
-                    if self.local.is_none() {
-                        return Err(error);
-                    }
-                }
+                Err(_) if self.local.is_some() => {}
+                looked => return looked,
             }
         }
         self.alone.look(check).await

@@ -176,6 +176,25 @@ async fn of_checks_that_came_together_those_that_the_store_failed_on_are_decided
     assert_eq!(told.collect::<Vec<_>>(), [alice, bob, bob, refused]);
 }
 
+/// A flood of looks that timed out made the replica decide alone.
+#[tokio::test]
+async fn a_look_that_fails_opens_no_breaker() {
+    for local in [true, false] {
+        let replica = replica(2, local);
+        replica.store.fail(Some(StoreError::Timeout {
+            after: Duration::from_millis(40),
+        }));
+        let looked = replica.limiter.look(&check("alice")).await;
+        assert_eq!(looked.is_ok_and(|answer| answer.degraded), local);
+        assert!(!replica.breaker.is_open());
+        let in_store = replica.limiter.look_in_store(&check("alice")).await;
+        in_store.expect_err("it failed");
+        replica.store.fail(None);
+        let answer = replica.limiter.check_all(&[check("alice")], false).await;
+        assert!(answer[0].as_ref().is_ok_and(|answer| !answer.degraded));
+    }
+}
+
 #[tokio::test]
 async fn a_peek_is_decided_alone_too_and_pays_nothing() {
     let replica = replica(1, true);
