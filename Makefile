@@ -139,15 +139,16 @@ layers:
 	}; \
 	layer toolgate-limit     'none' 'tokio|tonic|prost|redis|opentelemetry'; \
 	layer toolgate-trace     'limit' 'tokio|tonic|prost|redis'; \
+	layer toolgate-net       'none' 'tonic|prost|redis'; \
 	layer toolgate-proto     'limit' 'redis'; \
 	layer toolgate-redis     'limit|trace' 'tonic|prost'; \
 	layer toolgate-policy    'limit' 'tonic|prost|redis'; \
 	layer toolgate-kube      'limit|policy' 'tonic|prost|redis'; \
 	layer toolgate-telemetry 'none' 'redis'; \
 	layer toolgate-client    'limit|trace|proto' 'redis'; \
-	layer toolgate-server    'limit|trace|proto|redis|policy|kube|telemetry' 'rmcp'; \
-	layer toolgate           'limit|trace|proto|redis|policy|kube|telemetry|server' 'rmcp'; \
-	layer vmcp               'limit|trace|proto|policy|telemetry|client' 'redis'; \
+	layer toolgate-server    'limit|trace|proto|redis|policy|kube|telemetry|net' 'rmcp'; \
+	layer toolgate           'limit|trace|proto|redis|policy|kube|telemetry|net|server' 'rmcp'; \
+	layer vmcp               'limit|trace|proto|policy|telemetry|net|client' 'redis'; \
 	for crate in $(CRATES); do \
 	  [[ "$$ruled " = *" $$crate "* ]] || { echo "$$crate has no layer" >&2; exit 1; }; \
 	done

@@ -89,6 +89,39 @@ impl Limiter {
         Self::start_from(Source::Files(policies.to_owned()), arguments, adjust).await
     }
 
+    /// As [`Limiter::of_spec`], run by the program `launcher`, which gets the command of the limiter as its
+    /// last arguments.
+    pub async fn under<A: AsRef<OsStr>>(
+        launcher: &[&str],
+        spec: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let policies = PolicyFile::of_spec(spec)?;
+        let adjust = |command: &mut Command| {
+            let limiter = command.as_std();
+            let mut replacement = std::process::Command::new(launcher[0]);
+            replacement
+                .args(&launcher[1..])
+                .arg(limiter.get_program())
+                .args(limiter.get_args());
+            for (name, value) in limiter.get_envs() {
+                replacement.env(name, value.unwrap_or_default());
+            }
+            *command = replacement.into();
+        };
+        let limiter = Self::start_with(&policies.path(), arguments, adjust).await?;
+        Ok(Self {
+            _policies: Some(policies),
+            ..limiter
+        })
+    }
+
+    /// The id of its process.
+    pub fn id(&mut self) -> Result<u32> {
+        let id = self.running.process.child().id();
+        id.context("the limiter has ended")
+    }
+
     /// A limiter with the policies of `namespaces`, as `--kubernetes-namespaces` takes them, and more
     /// arguments, which listens. It need not be ready.
     pub async fn in_cluster<A: AsRef<OsStr>>(
@@ -132,8 +165,7 @@ impl Limiter {
 
     /// The memory that it holds, in bytes.
     pub fn resident_bytes(&mut self) -> Result<u64> {
-        let id = self.running.process.child().id();
-        let id = id.context("the limiter has ended")?;
+        let id = self.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next());
@@ -216,10 +248,9 @@ impl Running {
             .args(arguments)
             // A flag among the arguments wins.
             .env("TOOLGATE_GRPC_LISTEN", "127.0.0.1:0")
-            .env("TOOLGATE_HTTP_LISTEN", "127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .stderr(log.reopen()?);
+            .env("TOOLGATE_HTTP_LISTEN", "127.0.0.1:0");
         adjust(&mut command);
+        command.stdout(Stdio::piped()).stderr(log.reopen()?);
         let mut process = Process::start(&mut command)?;
         let stdout = process.child().stdout.take().context("stdout is piped")?;
         let mut stdout = BufReader::new(stdout);

@@ -165,6 +165,8 @@ impl Queues {
     pub(crate) async fn probes(&self, ends: Instant) -> Result<Vec<(Route, String)>, StoreError> {
         let keys = self.shared.script.keys();
         let probes = self.ways.probes(ends).await?.into_iter();
-        Ok(probes.map(|(route, tag)| (route, keys.probe(&tag))).collect())
+        Ok(probes
+            .map(|(route, tag)| (route, keys.probe(&tag)))
+            .collect())
     }
 }

@@ -2,9 +2,19 @@
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::sync::watch;
+use toolgate_net::Acceptor;
 use toolgate_telemetry::Metrics;
 
 use crate::health::Readiness;
+
+/// The most connections. Those that wait for their callers make room, so probes always find some.
+pub(crate) const MOST: usize = 256;
+
+/// Serves until dropped: probes want an answer to the end.
+pub(crate) async fn serve(acceptor: Acceptor, router: Router) {
+    let (_never, draining) = watch::channel(false);
+    toolgate_net::http::serve(acceptor, router, MOST, draining).await;
+}
 
 /// `/livez` says that the process runs; `/readyz` whether calls are decided; if not,
 /// or without the store, then why. `/metrics` is there if `metrics` are.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use toolgate_net::Acceptor;
 
 /// An address to listen on: `ip:port`, or `unix:///path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,26 +49,19 @@ impl fmt::Display for Listen {
     }
 }
 
-/// A bound address.
-#[derive(Debug)]
-pub(crate) enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 impl Listen {
     /// Binds, and tells the address in use, with the port that was taken for port 0.
-    pub(crate) async fn bind(&self) -> io::Result<(Listener, Self)> {
+    pub(crate) async fn bind(&self) -> io::Result<(Acceptor, Self)> {
         match self {
             Self::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
                 let bound = Self::Tcp(listener.local_addr()?);
-                Ok((Listener::Tcp(listener), bound))
+                Ok((Acceptor::new(listener), bound))
             }
             Self::Unix(path) => {
                 remove_stale_socket(path).await?;
                 let listener = UnixListener::bind(path)?;
-                Ok((Listener::Unix(listener), self.clone()))
+                Ok((Acceptor::new(listener), self.clone()))
             }
         }
     }

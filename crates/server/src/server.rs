@@ -4,7 +4,6 @@ mod in_process;
 
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
 use prost::DecodeError;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use toolgate_kube::ConnectError;
 use toolgate_limit::SystemClock;
+use toolgate_net::{Acceptor, descriptors};
 use toolgate_policy::{Diagnostics, Registry};
 use toolgate_proto::{
     FILE_DESCRIPTOR_SET,
@@ -25,7 +25,7 @@ use toolgate_redis::InvalidUrl;
 use toolgate_telemetry::MetricsExport;
 
 use crate::{
-    AuditError, Config, ConnectionBounds, Listen, StoreState,
+    AuditError, Config, ConnectionBounds, Listen, StoreConfig, StoreState,
     audit::Audit,
     call::{CallBound, SideBounds},
     connection::{Connections, Terms},
@@ -35,7 +35,6 @@ use crate::{
     },
     health::Monitor,
     http,
-    listen::Listener,
     observe::{Activity, Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
     source::Source,
     stores::Stores,
@@ -62,8 +61,8 @@ pub struct Server {
     export: Option<MetricsExport>,
     workers: NonZeroUsize,
     max_in_flight: usize,
-    grpc: (Listener, Listen),
-    http: (Listener, Listen),
+    grpc: (Acceptor, Listen),
+    http: (Acceptor, Listen),
     drain_timeout: Duration,
     tls: Option<(Arc<Tls>, Reload)>,
     bounds: ConnectionBounds,
@@ -124,6 +123,7 @@ impl Server {
         let source = Source::open(&config.policies, &registry, metrics.as_mut()).await?;
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
         let observation = observation(config, &registry, counters)?;
+        descriptors::compare(open_files(config), "connections.max");
         Ok(Self {
             stores: Stores::open(config, metrics.as_mut())?,
             registry,
@@ -207,7 +207,7 @@ impl Server {
         if let (Some(export), Some(exposed)) = (self.export, &exposed) {
             export.start(exposed.clone());
         }
-        let http = tokio::spawn(serve_http(self.http.0, http::router(readiness, exposed)));
+        let http = tokio::spawn(http::serve(self.http.0, http::router(readiness, exposed)));
         let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {
             failed = &mut grpc => failed,
@@ -289,7 +289,20 @@ impl Wiring {
     }
 }
 
-async fn bind(address: &Listen) -> Result<(Listener, Listen), ServerError> {
+/// The files that all connections of a limiter take.
+fn open_files(config: &Config) -> usize {
+    // Of a cluster each worker has a connection to each node, and of most there are few.
+    let to_store = match config.store {
+        StoreConfig::Memory { .. } => 0,
+        StoreConfig::Redis(_) => 16 * (config.workers.get() + 1),
+    };
+    // Each worker's runtime has some of its own.
+    let of_workers = 8 * config.workers.get();
+    let from_callers = config.connections.max.saturating_add(http::MOST);
+    from_callers.saturating_add(to_store + of_workers)
+}
+
+async fn bind(address: &Listen) -> Result<(Acceptor, Listen), ServerError> {
     address.bind().await.map_err(|source| ServerError::Bind {
         address: address.clone(),
         source,
@@ -372,16 +385,5 @@ fn caller_rules(config: &Config) -> CallerRules {
     CallerRules {
         callers: config.callers.clone(),
         open_admin: is_local || config.insecure_admin,
-    }
-}
-
-/// Serves until aborted: probes want an answer to the end.
-async fn serve_http(listener: Listener, router: Router) {
-    let served = match listener {
-        Listener::Tcp(listener) => axum::serve(listener, router).await,
-        Listener::Unix(listener) => axum::serve(listener, router).await,
-    };
-    if let Err(error) = served {
-        tracing::error!(%error, "the HTTP server has failed");
     }
 }

@@ -22,12 +22,12 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use toolgate_net::Acceptor;
 
 use crate::{
     ServerError,
     connection::Connections,
-    listen::Listener,
-    socket::{Loose, accept},
+    socket::{Loose, off_this_runtime},
 };
 
 /// The most connections that wait for a worker to take them. More are closed.
@@ -99,20 +99,23 @@ impl Workers {
         seats.map(|seat| Arc::downgrade(&seat.occupied)).collect()
     }
 
-    /// Hands out the connections of `listener` until `closing`; then waits for the workers.
+    /// Hands out the connections of `acceptor` until `closing`; then waits for the workers.
     pub(crate) async fn serve(
         mut self,
-        listener: Listener,
+        mut acceptor: Acceptor,
         closing: CancellationToken,
     ) -> Result<(), ServerError> {
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
-                stream = accept(&listener) => self.seat(stream),
+                stream = acceptor.accept() => match off_this_runtime(stream) {
+                    Ok(stream) => self.seat(stream),
+                    Err(error) => tracing::debug!(%error, "a connection was lost"),
+                },
                 Some(ended) = self.ended.next() => end(ended)?,
             }
         }
-        drop(listener);
+        drop(acceptor);
         while let Some(ended) = self.ended.next().await {
             end(ended)?;
         }

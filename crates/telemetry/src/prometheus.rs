@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use axum::{
     Router,
+    body::Bytes,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -18,7 +19,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use tokio::{sync::Mutex, task::spawn_blocking};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::spawn_blocking,
+    time::Instant,
+};
 
 use crate::Distribution;
 
@@ -120,34 +125,63 @@ pub fn router(metrics: impl Into<Metrics>) -> Router {
         .route("/metrics", get(scrape))
         .with_state(Exposed {
             metrics: metrics.into(),
-            turn: Arc::default(),
+            latest: Arc::default(),
+            places: Arc::new(Semaphore::new(SCRAPES)),
         })
 }
 
-/// What is scraped, by one at a time.
+/// The most scrapes at a time. More are refused at once, so that they hold up no probe.
+const SCRAPES: usize = 16;
+
+/// What is scraped. One text at a time is made, for all who came before it was begun.
 #[derive(Clone)]
 struct Exposed {
     metrics: Metrics,
-    turn: Arc<Mutex<()>>,
+    latest: Arc<Mutex<Option<Latest>>>,
+    places: Arc<Semaphore>,
 }
 
-/// On a thread of its own: text of many series takes milliseconds, and the runtime that serves HTTP
-/// may have more urgent things to do.
+/// The last text, and when it was begun.
+struct Latest {
+    began: Instant,
+    text: Result<Bytes, fmt::Error>,
+}
+
 async fn scrape(State(exposed): State<Exposed>) -> Response {
-    let Exposed { metrics, turn } = exposed;
-    let turn = turn.lock_owned().await;
-    let shown = spawn_blocking(move || {
-        // Until then, even if whoever asked has gone.
-        let _turn = turn;
-        metrics.exposition()
-    });
-    let shown = shown.await;
-    match shown.unwrap_or(Err(fmt::Error)) {
+    let Ok(_place) = Arc::clone(&exposed.places).try_acquire_owned() else {
+        let retry = [(header::RETRY_AFTER, "1")];
+        let busy = "as many scrapes as may be are under way\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, busy).into_response();
+    };
+    match exposed.text().await {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be shown");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+impl Exposed {
+    /// The text of this moment or later, made on a thread of its own: that of many series takes
+    /// milliseconds, and the runtime that serves HTTP may have more urgent things to do.
+    async fn text(self) -> Result<Bytes, fmt::Error> {
+        let asked = Instant::now();
+        let mut latest = self.latest.lock_owned().await;
+        if let Some(latest) = latest.as_ref().filter(|latest| latest.began >= asked) {
+            return latest.text.clone();
+        }
+        let (metrics, began) = (self.metrics, Instant::now());
+        // To its end, even if whoever asked has gone.
+        let shown = spawn_blocking(move || {
+            let text = metrics.exposition().map(Bytes::from);
+            *latest = Some(Latest {
+                began,
+                text: text.clone(),
+            });
+            text
+        });
+        shown.await.unwrap_or(Err(fmt::Error))
     }
 }
 
@@ -230,6 +264,41 @@ mod tests {
         fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
             Err(fmt::Error)
         }
+    }
+
+    /// Counts how often it is shown, which takes it a while.
+    #[derive(Debug)]
+    struct Slow(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Collector for Slow {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    /// Each scrape made a text of its own, one after the other.
+    #[tokio::test]
+    async fn scrapes_that_wait_share_one_text_and_too_many_are_refused() {
+        let shown = Arc::default();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Slow(Arc::clone(&shown))));
+        let mut router = router(registry);
+        let scrapes: Vec<_> = (0..SCRAPES + 5)
+            .map(|_| {
+                let request = Request::get("/metrics").body(Body::empty()).unwrap();
+                tokio::spawn(tower_service::Service::call(&mut router, request))
+            })
+            .collect();
+        let mut refused = 0;
+        for scrape in scrapes {
+            let status = scrape.await.unwrap().unwrap().status();
+            refused += usize::from(status == StatusCode::SERVICE_UNAVAILABLE);
+        }
+        assert_eq!(refused, 5);
+        // The first one, and one for all that came meanwhile.
+        assert_eq!(shown.load(std::sync::atomic::Ordering::SeqCst), 2);
     }
 
     #[tokio::test]

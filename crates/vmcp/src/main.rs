@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use toolgate_net::{descriptors, stop_signal};
 use toolgate_telemetry::{Log, LogFormat, Program, Telemetry};
 use vmcp::{Server, config::Config};
 
@@ -81,11 +82,13 @@ fn start(
 
 /// Serves until a signal. `telemetry` ends after all that it is told of, and sends what waits.
 async fn serve(config: Config, telemetry: &mut Telemetry) -> anyhow::Result<()> {
+    // Before anything listens, so that no signal is missed.
+    let stop = stop_signal()?;
+    descriptors::raise();
     let server = Server::bind(config).await?;
     if let Some(export) = telemetry.metrics_export() {
         export.start(server.metrics().clone());
     }
-    let stop = stop_signal()?;
     // Whoever started the server may not read; it serves all the same.
     let address = server.local_addr()?;
     let _ = writeln!(stdout(), "vmcp is serving MCP on http://{address}/mcp");
@@ -94,17 +97,4 @@ async fn serve(config: Config, telemetry: &mut Telemetry) -> anyhow::Result<()> 
     }
     server.serve(stop).await;
     Ok(())
-}
-
-/// SIGINT or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -55,9 +55,6 @@ const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// How long the body of a request may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long what has come in part may take to come whole, once the server drains.
-pub(crate) const HALF_WITHIN: Duration = Duration::from_secs(2);
-
 /// What is served, to whom, and how.
 #[derive(Debug)]
 pub struct Edge {
@@ -150,13 +147,6 @@ async fn readyz(State(ready): State<watch::Receiver<bool>>) -> StatusCode {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
-    }
-}
-
-/// Ends when `draining` is true; never if nobody is left to say so.
-pub(crate) async fn begins(mut draining: watch::Receiver<bool>) {
-    if draining.wait_for(|draining| *draining).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

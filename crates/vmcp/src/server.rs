@@ -9,6 +9,10 @@ use tokio::{
 };
 use toolgate_client::{Client, OnUnavailable};
 use toolgate_limit::{Limiter, NameError, ServerId};
+use toolgate_net::{
+    Acceptor, descriptors,
+    http::{self, begins},
+};
 use toolgate_policy::Watch;
 use toolgate_telemetry::{Metrics, Registry};
 use tracing::{info, warn};
@@ -21,10 +25,8 @@ use crate::{
     embedded,
     gate::Remote,
     rate_limited,
-    serve::{Edge, Routers, begins, routers},
+    serve::{Edge, Routers, routers},
 };
-
-mod connections;
 
 /// How long `/readyz` waits for backends that are slow to connect.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -35,6 +37,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// The most connections to an address that serves no MCP: probes and scrapes.
 const MOST_OF_ADMIN: usize = 64;
+
+/// The most connections where nothing is configured.
+const MOST: usize = 1_024;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -121,12 +126,13 @@ impl Server {
             ready: is_ready,
             registry,
         };
-        let max_connections = config.max_connections;
+        let max_connections = config.max_connections.map_or_else(default_most, Into::into);
+        descriptors::compare(open_files(max_connections), "maxConnections");
         Ok(Self {
             listener,
             routers: routers(edge, is_draining),
             admin,
-            max_connections: max_connections.map_or_else(connections::default_most, Into::into),
+            max_connections,
             drain_within: config.drain_timeout.unwrap_or(DRAIN_WITHIN),
             ready,
             stopping,
@@ -161,12 +167,17 @@ impl Server {
             Some(listener) => (mcp, Some((listener, probes))),
             None => (mcp.merge(probes), None),
         };
-        let served = connections::serve(self.listener, mcp, self.max_connections, draining.clone());
+        let served = http::serve(
+            Acceptor::new(self.listener),
+            mcp,
+            self.max_connections,
+            draining.clone(),
+        );
         // It is there as long as the other is, so that a drain can be watched.
         let watched = async {
             if let Some((listener, probes)) = admin {
                 let (_never, draining) = watch::channel(false);
-                connections::serve(listener, probes, MOST_OF_ADMIN, draining).await;
+                http::serve(Acceptor::new(listener), probes, MOST_OF_ADMIN, draining).await;
             }
             std::future::pending::<()>().await;
         };
@@ -266,6 +277,19 @@ fn gate(
     let gate = Gate::new(server, limiter, on_unavailable);
     gate.register(registry);
     Ok((Some(gate), watch))
+}
+
+/// The most connections where nothing is configured: as many as this process may have open with
+/// [`open_files`].
+fn default_most() -> usize {
+    let rest = descriptors::limit().saturating_sub(128);
+    usize::try_from(rest / 2).map_or(MOST, |half| half.clamp(1, MOST))
+}
+
+/// Files that `connections` to MCP take: each request that is being answered has a connection to its
+/// backend, too.
+const fn open_files(connections: usize) -> usize {
+    connections.saturating_mul(2).saturating_add(MOST_OF_ADMIN)
 }
 
 /// The hosts that a server on `address` is called by, if they are known: against DNS rebinding,

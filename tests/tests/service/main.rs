@@ -5,6 +5,7 @@
 mod abuse;
 mod admin;
 mod decisions;
+mod files;
 mod life;
 mod reach;
 mod stream;

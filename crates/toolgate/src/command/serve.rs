@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use toolgate_limit::{Policies as _, Policy};
+use toolgate_net::{descriptors, stop_signal};
 use toolgate_server::{
     AuditDestination, Config, Listen, PolicySource, Server, Settings, StoreConfig,
 };
@@ -61,8 +61,8 @@ impl Serve {
         let mut telemetry = Telemetry::start(PROGRAM, log, &config.otlp)?;
 
         // Before anything listens, so that no signal is missed.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = stop_signal()?;
+        descriptors::raise();
         let mut server = Server::bind(&config).await?;
         if let Some(export) = telemetry.metrics_export() {
             server.export_metrics(export);
@@ -79,12 +79,6 @@ impl Serve {
             stdout().write_all(greeting.as_bytes())
         };
 
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         server.run(stop).await?;
         Ok(Outcome::Done)
     }

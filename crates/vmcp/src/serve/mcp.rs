@@ -10,11 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::time::sleep;
+use toolgate_net::http::{HALF_WITHIN, begins};
 
-use super::{
-    BODY_WITHIN, HALF_WITHIN, MAX_BODY_BYTES, Shared, batch, begins, caller::Caller, message,
-    refusal,
-};
+use super::{BODY_WITHIN, MAX_BODY_BYTES, Shared, batch, caller::Caller, message, refusal};
 
 pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let identity = match shared.authenticator.authenticate(request.headers()).await {

@@ -1,13 +1,17 @@
 use std::net::SocketAddr;
 
-use axum::{http::StatusCode, routing::get};
+use axum::{Router, http::StatusCode, routing::get};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::Instant,
 };
 
 use super::*;
+use crate::http::io::READ_WITHIN;
+
+/// More than sockets hold.
+const LARGE: usize = 32 << 20;
 
 struct Served {
     address: SocketAddr,
@@ -20,12 +24,13 @@ async fn served(most: usize) -> Served {
     let address = listener.local_addr().unwrap();
     let router = Router::new()
         .route("/", get(StatusCode::OK))
-        .route("/slow", get(|| sleep(Duration::from_secs(5))));
+        .route("/slow", get(|| sleep(Duration::from_secs(5))))
+        .route("/large", get(|| async { "x".repeat(LARGE) }));
     let (drain, draining) = watch::channel(false);
     Served {
         address,
         drain,
-        ended: tokio::spawn(serve(listener, router, most, draining)),
+        ended: tokio::spawn(serve(Acceptor::new(listener), router, most, draining)),
     }
 }
 
@@ -80,20 +85,61 @@ async fn where_all_connections_are_taken_silent_ones_make_room() {
     assert_eq!(all_of(oldest).await, "");
 }
 
+/// Who had asked once kept its place for as long as it was idle.
 #[tokio::test]
-async fn who_has_asked_makes_no_room_and_new_ones_wait() {
+async fn where_all_have_asked_the_one_that_is_idle_for_longest_makes_room() {
+    let served = served(2).await;
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let mut stream = served.says(GET).await;
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        asked.push(stream);
+    }
+    let answer = timeout(HEAD_WITHIN / 2, all_of(served.says(LAST_GET).await));
+    let answer = answer.await.expect("it need not wait");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut other = asked.pop().unwrap();
+    all_of(asked.pop().unwrap()).await;
+    other.write_all(LAST_GET.as_bytes()).await.unwrap();
+    let answers = all_of(other).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+}
+
+#[tokio::test]
+async fn who_is_being_answered_makes_no_room_and_new_ones_wait() {
     let served = served(1).await;
-    let mut first = served.says(GET).await;
-    let mut answer = [0; 12];
-    first.read_exact(&mut answer).await.unwrap();
+    let slow = served.says("GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let slow = tokio::spawn(all_of(slow.await));
+    sleep(Duration::from_millis(100)).await;
     let mut waits = tokio::spawn(all_of(served.says(LAST_GET).await));
-    let while_full = timeout(Duration::from_millis(100), &mut waits).await;
+    let while_full = timeout(Duration::from_millis(400), &mut waits).await;
     assert!(while_full.is_err(), "it was served beside the first");
-    first.write_all(LAST_GET.as_bytes()).await.unwrap();
-    let rest = all_of(first).await;
-    assert!(rest.contains("connection: close"), "{rest}");
+    assert!(slow.await.unwrap().starts_with("HTTP/1.1 200"));
     let answer = timeout(Duration::from_secs(20), waits).await.unwrap();
     assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn who_does_not_read_makes_room() {
+    let served = served(1).await;
+    let mut unread = served.says("GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    unread.read_exact(&mut [0; 12]).await.unwrap();
+    let answer = timeout(HEAD_WITHIN, all_of(served.says(LAST_GET).await));
+    let answer = answer.await.expect("it need not wait for long");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(all_of(unread).await.len() < LARGE, "it was cut off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_cut_off_and_who_reads_is_not() {
+    let served = served(10).await;
+    let mut unread = served.says("GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    unread.read_exact(&mut [0; 12]).await.unwrap();
+    sleep(READ_WITHIN * 2).await;
+    assert!(all_of(unread).await.len() < LARGE);
+    tokio::time::resume();
+    let read = served.says("GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(all_of(read.await).await.len() > LARGE);
 }
 
 #[tokio::test]

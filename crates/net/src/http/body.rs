@@ -1,0 +1,49 @@
+//! The body of an answer, which notes its end.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http_body::{Body, Frame, SizeHint};
+
+use super::stage::Stage;
+
+/// Dropped, there is nothing more to make of the answer.
+#[derive(Debug)]
+pub(super) struct Ending<B> {
+    body: B,
+    stage: Stage,
+}
+
+impl<B> Ending<B> {
+    pub(super) const fn new(body: B, stage: Stage) -> Self {
+        Self { body, stage }
+    }
+}
+
+impl<B: Body + Unpin> Body for Ending<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Ending<B> {
+    fn drop(&mut self) {
+        self.stage.answered();
+    }
+}

@@ -1,0 +1,106 @@
+//! A connection whose other side must read.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::stage::Stage;
+use crate::Stream;
+
+/// How long the other side may read nothing of what there is to send.
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// Notes when all is sent and when it stalls, and fails if that lasts.
+#[derive(Debug)]
+pub(super) struct Noted {
+    stream: Stream,
+    stage: Stage,
+    /// While the other side takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Noted {
+    pub(super) const fn new(stream: Stream, stage: Stage) -> Self {
+        Self {
+            stream,
+            stage,
+            stalled: None,
+        }
+    }
+
+    fn note(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        wanted: usize,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(written) => {
+                self.stalled = None;
+                if matches!(written, Ok(written) if written >= wanted) {
+                    self.stage.sent();
+                }
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                self.stage.stalled();
+                let until = || Box::pin(sleep_until(Instant::now() + READ_WITHIN));
+                let stalled = self.stalled.get_or_insert_with(until);
+                stalled.as_mut().poll(cx).map(|()| {
+                    let unread = "the other side does not read";
+                    Err(io::Error::new(io::ErrorKind::TimedOut, unread))
+                })
+            }
+        }
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(cx, written, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.note(cx, written, parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,30 @@
+//! What the processes of Toolgate have in common where they touch the system: sockets, file
+//! descriptors and signals.
+//!
+//! # The problem
+//!
+//! A connection that says nothing costs its sender nothing, and this process one of the files that
+//! it may have open. When they run out nothing works any more: no call is taken, no probe is
+//! answered, no policy is read.
+//!
+//! # The words
+//!
+//! - An [`Acceptor`] takes connections of a [`Listener`], and says once when it cannot.
+//! - [`http::serve`] serves HTTP/1 on at most so many of them. Where there are too many, those that
+//!   wait for their other side make room.
+//! - [`descriptors`] are the files that a process may have open.
+//!
+//! ```text
+//! descriptors::raise                at the start
+//! Listener -> Acceptor -> http::serve -> any tower service
+//!                      `-> the caller's own server
+//! stop_signal                       SIGTERM and SIGINT end a process, SIGHUP does not
+//! ```
+
+mod accept;
+pub mod descriptors;
+pub mod http;
+mod signal;
+
+pub use accept::{Acceptor, Listener, Stream};
+pub use signal::stop_signal;
