@@ -8,7 +8,7 @@
 //!
 //! So the bytes of each HEADERS frame are looked at before h2 reads them, and what is no authority is
 //! made one, character by character. No length changes: neither that of the frame, nor that of the
-//! text, so that the table of HPACK, which counts lengths, is the same at both ends (docs/adr/018).
+//! text, so that the table of HPACK, which counts lengths, is the same at both ends (docs/adr/020).
 
 mod block;
 mod huffman;
