@@ -1,8 +1,9 @@
 """Starts the real program as each variant's container would, without a cluster: its arguments, its
 environment, and its volumes as files. Addresses alone are others, and the folder they all lie in.
 
-That shows that the program takes its settings, that every file is where the settings say, and that
-probes ask for what is there."""
+That shows that the program takes its settings, that every file is where the settings say, that
+probes ask for what is there, and that the container becomes ready: with an API server that holds no
+policy, and without Redis, backends and a limiter, which must not keep anybody from being ready."""
 
 import datetime
 import json
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -22,10 +24,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cluster import EmptyCluster
 from manifests import Release, pod_templates
 
 # Generous: a busy machine.
-WITHIN_SECONDS = 30
+WITHIN_SECONDS = 60
+READY_WITHIN_SECONDS = 30
 
 # Settings of `toolgate serve` that are no key of `config`, as the chart has to know them itself.
 OF_THE_CHART = (
@@ -74,6 +78,7 @@ class Fakes:
         self.key = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
+        self.cluster = EmptyCluster()
         self.policy = (root / "examples/quickstart.yaml").read_text()
 
     def value(self, key: str) -> str:
@@ -126,9 +131,8 @@ class Pod:
         return re.sub(r"(?<![\w/.])/etc/(toolgate|vmcp)/", rf"{self.folder}/etc/\1/", text)
 
     def environment(self) -> dict[str, str]:
-        # An API server that is away: what a limiter is told of it, it is not asked here.
         kubeconfig = self.folder / "kubeconfig"
-        kubeconfig.write_text(KUBECONFIG)
+        kubeconfig.write_text(self.fakes.cluster.kubeconfig())
         found = {"PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig)}
         for variable in self.container["env"]:
             source = variable.get("valueFrom", {})
@@ -184,24 +188,46 @@ class Pod:
             found.append(f"it does not know a setting: {said}")
         return found
 
+    def readiness(self) -> tuple[int, str]:
+        """The status, and how the body begins."""
+        settings = [text for file in self.folder.rglob("config.yaml") for text in yaml.safe_load_all(file.read_text())]
+        if any(setting.get("outage") == "unavailable" for setting in settings):
+            # Redis is away, and the values forbid a limiter to decide alone.
+            return 503, "the store is unavailable"
+        return 200, ""
+
     def probe(self, address: str) -> list[str]:
         found = []
-        # Redis and backends are away, so that it need not be ready.
-        for name, allowed in (("startupProbe", {200}), ("livenessProbe", {200}), ("readinessProbe", {200, 503})):
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             if name not in self.container:
                 found.append(f"there is no {name}")
                 continue
             request = self.container[name].get("httpGet")
             if not request:
                 continue
-            try:
-                with urllib.request.urlopen(address + request["path"], timeout=10) as answer:
-                    status = answer.status
-            except urllib.error.HTTPError as error:
-                status = error.code
-            if status not in allowed:
-                found.append(f"{name}: {request['path']} is answered {status}")
+            expected, within = (200, ""), 0
+            if name == "readinessProbe":
+                # It has to see what it depends on.
+                expected, within = self.readiness(), READY_WITHIN_SECONDS
+            until = time.monotonic() + within
+            while not said_as_expected(answer := ask(address + request["path"]), expected):
+                if time.monotonic() > until:
+                    found.append(f"{name}: {request['path']} is answered {answer[0]}: {answer[1]}")
+                    break
+                time.sleep(0.05)
         return found
+
+
+def said_as_expected(answer: tuple[int, str], expected: tuple[int, str]) -> bool:
+    return answer[0] == expected[0] and answer[1].startswith(expected[1])
+
+
+def ask(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def strings(node: Any) -> list[str]:
@@ -213,16 +239,6 @@ def strings(node: Any) -> list[str]:
 
 # How each program says where its probes are.
 PROBES_AT = re.compile(r"^(?:  HTTP +|metrics and probes are on http://)(\S+)", re.MULTILINE)
-
-KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-clusters: [{name: away, cluster: {server: "http://127.0.0.1:1"}}]
-contexts: [{name: away, context: {cluster: away, user: nobody}}]
-users: [{name: nobody, user: {}}]
-current-context: away
-"""
-
 
 def reachable(programs: Path, root: Path) -> list[str]:
     """Settings that the chart gives no way to."""

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use tokio::{process::Command, time::Instant};
 
-use crate::{Process, TurnedClock};
+use crate::{PATIENCE, Process, TurnedClock};
 
 /// Starting takes some milliseconds; this is for a machine that is very busy.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -149,7 +149,11 @@ impl RedisServer {
     /// A connection of the test's own, past Toolgate.
     pub async fn connection(&self) -> Result<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(self.url())?;
-        Ok(client.get_multiplexed_async_connection().await?)
+        // On a busy machine a script that fills it takes seconds.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
     }
 
     /// The path of its socket, where a [`crate::FaultProxy`] may lead.

@@ -127,10 +127,7 @@ impl Newcomer {
             said = eventually(&format!("what the page shows of {line:?}"), ask).await;
         }
         let Said { text, code } = said;
-        let is_decision = line.contains("toolgate ") || line.contains("grpcurl");
-        let is_well = code == Some(0) || (is_decision && code == Some(3));
-        // A command that fails may do so if the page shows how.
-        assert!(is_well || !shown.is_empty(), "{line}\n{code:?}\n{text}");
+        assert_eq!(code, Some(promised(shown)), "{line}\n{text}");
         assert!(
             shown.is_empty() || fits(shown, &text),
             "{line}\nsays\n{text}\nand the page shows\n{shown}"
@@ -243,6 +240,18 @@ fn said(output: &std::process::Output) -> Said {
     }
 }
 
+/// The exit code that goes with what the page shows: a command fails only where the page shows how.
+fn promised(shown: &str) -> i32 {
+    let denied = |line: &str| line.starts_with("denied: ") || line.ends_with(" 1 denied");
+    let (done, failed, is_denied) = (0, 1, 3);
+    match shown {
+        _ if shown.lines().any(denied) => is_denied,
+        "no" => failed,
+        _ if shown.contains("is no duration") => failed,
+        _ => done,
+    }
+}
+
 /// What follows `--namespace`.
 fn namespace<'w>(words: &[&'w str]) -> &'w str {
     let mut words = words.iter();
@@ -268,5 +277,20 @@ fn look_up_in_compose(words: &[&str]) -> Said {
     Said {
         text: String::new(),
         code: Some(0),
+    }
+}
+
+#[test]
+fn a_command_fails_only_where_the_page_shows_it() {
+    for (shown, code) in [
+        ("", 0),
+        ("10 allowed, 0 denied", 0),
+        ("…\n3 allowed, 1 denied", 3),
+        ("denied: 3 calls per 1m…", 3),
+        ("yes", 0),
+        ("no", 1),
+        ("…\"1min\" is no duration; write it…", 1),
+    ] {
+        assert_eq!(promised(shown), code, "{shown}");
     }
 }

@@ -160,6 +160,16 @@ async fn is_empty(limiter: &Limiter) {
     .await;
 }
 
+async fn degraded(limiters: &[Limiter]) {
+    for limiter in limiters {
+        eventually("the replica is degraded", async || {
+            let body = get(limiter, "/readyz").await.1;
+            body.starts_with("degraded").then_some(())
+        })
+        .await;
+    }
+}
+
 async fn recovered(limiters: &[Limiter]) {
     for limiter in limiters {
         eventually("the replica recovers", async || {
@@ -202,6 +212,9 @@ async fn a_redis_that_restarts_empty_under_replicas_that_decide_alone_costs_both
     let limiters = replicas(&redis, &[]).await;
     let load = load(&limiters);
     goes_on(&load, 2 * CAPACITY).await;
+    redis.kill().await.expect("killed");
+    degraded(&limiters).await;
+    goes_on(&load, 6 * CAPACITY).await;
     redis.restart().await.expect("restarted");
     recovered(&limiters).await;
     is_empty(&limiters[0]).await;
@@ -211,6 +224,9 @@ async fn a_redis_that_restarts_empty_under_replicas_that_decide_alone_costs_both
         passed,
         5,
     );
+    // Replicas that decide alone over a Redis that keeps its data cost no more than four. Not all of
+    // the fifth is heard of: on a busy machine Redis decides batches whose replica waits no longer.
+    assert!(passed > 4 * CAPACITY, "{passed}");
     assert_eq!(undecided, 0, "no check is an error");
 }
 
@@ -238,13 +254,7 @@ async fn a_redis_that_comes_and_goes_costs_no_more_than_one_outage() {
     goes_on(&load, 2 * CAPACITY).await;
     for _ in 0..OUTAGES {
         redis.pause().expect("paused");
-        for limiter in &limiters {
-            eventually("the replica is degraded", async || {
-                let body = get(limiter, "/readyz").await.1;
-                body.starts_with("degraded").then_some(())
-            })
-            .await;
-        }
+        degraded(&limiters).await;
         goes_on(&load, 2 * CAPACITY).await;
         redis.resume().expect("resumed");
         recovered(&limiters).await;
