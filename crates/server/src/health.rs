@@ -109,7 +109,7 @@ impl Monitor {
                 if let Some(local) = self.stores.local()
                     && course.drops_local(local.take_use(), now)
                 {
-                    let groups = local.drop_all();
+                    let groups = local.drop_all().await;
                     tracing::info!(groups, "what local buckets have learned is dropped");
                 }
                 self.tell(Readiness::Ready, ServingStatus::Serving);

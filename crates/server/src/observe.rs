@@ -16,6 +16,7 @@ use toolgate_limit::{Answer, Check, Denial, LimiterError, StoreError};
 use crate::{audit::Audit, outage::ReplicaLimiter};
 
 mod activity;
+mod halves;
 mod log;
 mod metrics;
 

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio::task::spawn_blocking;
 use toolgate_limit::MemoryStore;
 
 /// Buckets in memory, and whether any was asked of late. Clones are the same.
@@ -32,10 +33,29 @@ impl LocalBuckets {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    /// Forgets all, and says how many groups there were.
-    pub(crate) fn drop_all(&self) -> usize {
+    /// Forgets all, and says how many groups there were. To give back the memory of a million takes a
+    /// while, so it is done on a thread of its own.
+    pub(crate) async fn drop_all(&self) -> usize {
         let groups = self.store.group_count();
-        self.store.clear();
+        let store = self.store.clone();
+        // It goes on if this is dropped, and cannot fail.
+        let _ = spawn_blocking(move || store.clear()).await;
         groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// Other tasks of the runtime waited while the buckets of all users were freed.
+    #[tokio::test]
+    async fn buckets_are_dropped_elsewhere() {
+        let local = LocalBuckets::new(10);
+        let mut dropping = Box::pin(local.drop_all());
+        assert!(dropping.as_mut().now_or_never().is_none(), "on this thread");
+        assert_eq!(dropping.await, 0);
     }
 }

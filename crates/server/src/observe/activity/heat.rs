@@ -3,20 +3,20 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use toolgate_limit::{Answer, Check, Clock, Group, Identity, Limit, Policies, Timestamp};
+use toolgate_limit::{Answer, Check, Clock, Group, Identity, Limit, Plan, Policies, Timestamp};
 
 use super::{
     hot_buckets::{HotBuckets, Key, is_same},
     sampling::Sampling,
     sketch::Sketch,
 };
-use crate::observe::{Decided, Observer};
+use crate::observe::{Decided, Observer, halves::Halves};
 
 /// The most buckets of single users that are kept for a worker. A check touches at most two of
 /// them, so one that 1 in 128 checks touches is never missing. With the longest names that callers
@@ -43,12 +43,13 @@ pub(crate) struct Heat {
     pass: AtomicUsize,
     policies: Arc<dyn Policies>,
     clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
+    /// Of this thread alone.
+    sampling: Mutex<Sampling>,
+    kept: Halves<Kept>,
 }
 
 #[derive(Debug)]
 struct Kept {
-    sampling: Sampling,
     shared: Sketch<Key, ()>,
     users: Sketch<Key, Identity>,
     began: Timestamp,
@@ -63,8 +64,8 @@ impl Heat {
             pass: AtomicUsize::new(0),
             policies,
             clock,
-            kept: Mutex::new(Kept {
-                sampling: Sampling::new(fastrand::Rng::new()),
+            sampling: Mutex::new(Sampling::new(fastrand::Rng::new())),
+            kept: Halves::new(|| Kept {
                 shared: Sketch::new(SHARED),
                 users: Sketch::new(USERS),
                 began: now,
@@ -75,56 +76,24 @@ impl Heat {
 
     /// Adds the buckets that it knows of now to `all`.
     pub(crate) fn add_to(&self, all: &mut HotBuckets) {
-        let mut kept = self.kept();
         let now = self.clock.now();
-        kept.age(now);
-        // What a steady rate of one a second adds up to, as long as this has been going on.
-        let memory = MEMORY.as_secs_f64();
-        let age = now.since(kept.began).max(STEP).as_secs_f64();
-        let of_one = memory * -(-age / memory).exp_m1();
-        for (key, entry) in kept.shared.entries() {
-            all.add(key, entry, of_one, || None);
-        }
-        for (key, entry) in kept.users.entries() {
-            all.add(key, entry, of_one, || Some(entry.value.clone()));
-        }
-        all.add_error(kept.shared.error().max(kept.users.error()) / of_one);
+        self.kept.read(|kept| kept.add_to(all, now));
     }
 
     fn sample(&self, check: &Check, answer: &Answer) {
-        let mut kept = self.kept();
         let now = self.clock.now();
-        let (stands_for, pass) = kept.sampling.take(now);
+        // A panic leaves at worst a sample half recorded, so a poisoned lock is as good as any.
+        let sampling = self.sampling.lock();
+        let (stands_for, pass) = sampling.unwrap_or_else(PoisonError::into_inner).take(now);
         self.pass.store(pass, Ordering::Relaxed);
         let snapshot = self.policies.snapshot();
         let Some(policy) = snapshot.policy(&check.server) else {
             return;
         };
-        kept.age(now);
         let weight = f64::from(u32::try_from(stands_for).unwrap_or(u32::MAX));
-        let refusing = refusing(answer);
-        for group in policy.plan(check).groups() {
-            for limit in &group.limits {
-                let denied = refusing.is_some_and(|refusing| is_same(refusing, limit));
-                let limit = Arc::clone(limit);
-                match &group.group {
-                    Group::Global => {
-                        let key = Key { limit, user: None };
-                        kept.shared.record(key, weight, denied, || ());
-                    }
-                    Group::User(user) => {
-                        let user = Some(user.clone());
-                        let identity = || without_groups(&check.identity);
-                        (kept.users).record(Key { limit, user }, weight, denied, identity);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A panic leaves at worst a sample half recorded, so a poisoned lock is as good as any.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        let plan = policy.plan(check);
+        self.kept
+            .write(|kept| kept.record(check, answer, &plan, weight, now));
     }
 }
 
@@ -162,6 +131,43 @@ impl fmt::Debug for Heat {
 }
 
 impl Kept {
+    fn add_to(&mut self, all: &mut HotBuckets, now: Timestamp) {
+        self.age(now);
+        // What a steady rate of one a second adds up to, as long as this has been going on.
+        let memory = MEMORY.as_secs_f64();
+        let age = now.since(self.began).max(STEP).as_secs_f64();
+        let of_one = memory * -(-age / memory).exp_m1();
+        for (key, entry) in self.shared.entries() {
+            all.add(key, entry, of_one, || None);
+        }
+        for (key, entry) in self.users.entries() {
+            all.add(key, entry, of_one, || Some(entry.value.clone()));
+        }
+        all.add_error(self.shared.error().max(self.users.error()) / of_one);
+    }
+
+    fn record(&mut self, check: &Check, answer: &Answer, plan: &Plan, weight: f64, now: Timestamp) {
+        self.age(now);
+        let refusing = refusing(answer);
+        for group in plan.groups() {
+            for limit in &group.limits {
+                let denied = refusing.is_some_and(|refusing| is_same(refusing, limit));
+                let limit = Arc::clone(limit);
+                match &group.group {
+                    Group::Global => {
+                        let key = Key { limit, user: None };
+                        self.shared.record(key, weight, denied, || ());
+                    }
+                    Group::User(user) => {
+                        let user = Some(user.clone());
+                        let identity = || without_groups(&check.identity);
+                        (self.users).record(Key { limit, user }, weight, denied, identity);
+                    }
+                }
+            }
+        }
+    }
+
     fn age(&mut self, now: Timestamp) {
         let span = now.since(self.aged);
         if span < STEP {

@@ -1,26 +1,22 @@
 //! What one worker has decided.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use toolgate_limit::{Clock as _, Policies as _, SystemClock};
 use toolgate_policy::Registry;
 use toolgate_telemetry::{Distribution, Exemplar};
 
 use super::{CHECK_SECONDS, CheckErrors, counts::Counts};
-use crate::observe::{Decided, Observer};
+use crate::observe::{Decided, Observer, halves::Halves};
 
-/// Counts the checks of one worker. Nobody shares its lock but a scrape, which copies the counts and
-/// goes.
+/// Counts the checks of one worker, which waits for no scrape.
 #[derive(Debug)]
 pub(crate) struct Tally {
     /// Checks that were not decided; they are counted with the error that their callers get.
     pub(crate) errors: CheckErrors,
     policies: Arc<Registry>,
     clock: SystemClock,
-    counted: Mutex<Counted>,
+    counted: Halves<Counted>,
 }
 
 #[derive(Debug)]
@@ -35,7 +31,7 @@ impl Tally {
             errors: CheckErrors::counted(),
             policies,
             clock: SystemClock::new(),
-            counted: Mutex::new(Counted {
+            counted: Halves::new(|| Counted {
                 counts: Counts::default(),
                 durations: Distribution::new(&CHECK_SECONDS),
             }),
@@ -44,21 +40,18 @@ impl Tally {
 
     /// By the policies in force, whether anything was decided by them yet or not.
     pub(super) fn counts(&self) -> Counts {
-        self.lock().counts.clone()
+        let mut sum = Counts::default();
+        self.counted.read(|half| {
+            half.renew(&self.policies);
+            sum.add(half.counts.clone());
+        });
+        sum
     }
 
     pub(super) fn durations(&self) -> Distribution {
-        self.lock().durations.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counted> {
-        // No update is ever left half done by a panic, so a poisoned lock is as good as any.
-        let counted = self.counted.lock();
-        let mut counted = counted.unwrap_or_else(PoisonError::into_inner);
-        if counted.counts.generation() != self.policies.generation() {
-            counted.counts.renew(self.policies.snapshot());
-        }
-        counted
+        let mut sum = Distribution::new(&CHECK_SECONDS);
+        self.counted.read(|half| sum.add(&half.durations));
+        sum
     }
 
     /// The trace of a check that is sampled, if one is.
@@ -79,16 +72,27 @@ impl Tally {
 impl Observer for Tally {
     fn decided(&self, decided: &Decided<'_>) {
         let exemplar = self.exemplar(decided);
-        let mut counted = self.lock();
-        let mut count = 0;
-        for (check, answer) in decided.each() {
-            let Ok(answer) = answer else { continue };
-            counted.counts.count(check, answer);
-            count += 1;
-        }
-        if count > 0 {
-            let took = decided.took.as_secs_f64();
-            counted.durations.observe(took, count, exemplar);
+        self.counted.write(|counted| {
+            counted.renew(&self.policies);
+            let mut count = 0;
+            for (check, answer) in decided.each() {
+                let Ok(answer) = answer else { continue };
+                counted.counts.count(check, answer);
+                count += 1;
+            }
+            if count > 0 {
+                let took = decided.took.as_secs_f64();
+                counted.durations.observe(took, count, exemplar);
+            }
+        });
+    }
+}
+
+impl Counted {
+    /// Goes by the policies in force.
+    fn renew(&mut self, policies: &Registry) {
+        if self.counts.generation() != policies.generation() {
+            self.counts.renew(policies.snapshot());
         }
     }
 }
