@@ -18,7 +18,7 @@ use crate::{
     StartError,
     otlp::{Destination, OtlpSettings, Protocol, transport},
     outage::Outage,
-    sampler,
+    sampler::{self, AtMost},
     variables::{InvalidSetting, Signal, Variables},
 };
 
@@ -70,7 +70,7 @@ impl Spans {
         runtime: &Handle,
     ) -> Result<SdkTracerProvider, StartError> {
         let mut provider = SdkTracerProvider::builder()
-            .with_sampler(self.sampler)
+            .with_sampler(AtMost::new(self.sampler))
             .with_resource(resource);
         if let Some(export) = self.export {
             let exporter = Bounded {
