@@ -12,6 +12,7 @@
 //! - An [`Acceptor`] takes connections of a [`Listener`], and says once when it cannot.
 //! - [`http::serve`] serves HTTP/1 on at most so many of them. Where there are too many, those that
 //!   wait for their other side make room.
+//! - [`read_authorities`] reads a file with authorities, and refuses one that holds none.
 //! - [`descriptors`] are the files that a process may have open.
 //!
 //! ```text
@@ -22,9 +23,11 @@
 //! ```
 
 mod accept;
+mod authority;
 pub mod descriptors;
 pub mod http;
 mod signal;
 
 pub use accept::{Acceptor, Listener, Stream};
+pub use authority::{InvalidAuthority, check_authorities, read_authorities};
 pub use signal::stop_signal;

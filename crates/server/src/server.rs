@@ -15,7 +15,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use toolgate_kube::ConnectError;
 use toolgate_limit::SystemClock;
-use toolgate_net::{Acceptor, descriptors};
+use toolgate_net::{Acceptor, InvalidAuthority, descriptors, read_authorities};
 use toolgate_policy::{Diagnostics, Registry};
 use toolgate_proto::{
     FILE_DESCRIPTOR_SET,
@@ -103,6 +103,9 @@ pub enum ServerError {
     /// The certificates are wrong.
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
+    /// A file of authorities holds none.
+    #[error(transparent)]
+    Authority(#[from] InvalidAuthority),
     /// A thread to serve on cannot be had.
     #[error("cannot start a worker")]
     Thread(#[source] io::Error),
@@ -124,6 +127,11 @@ impl Server {
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
         let observation = observation(config, &registry, counters)?;
         descriptors::compare(open_files(config), "connections.max");
+        if let StoreConfig::Redis(redis) = &config.store
+            && let Some(ca) = &redis.tls.ca
+        {
+            read_authorities("redis.tls.caFile", ca)?;
+        }
         Ok(Self {
             stores: Stores::open(config, metrics.as_mut())?,
             registry,

@@ -10,8 +10,9 @@ use tokio::{
 use toolgate_client::{Client, OnUnavailable};
 use toolgate_limit::{Limiter, NameError, ServerId};
 use toolgate_net::{
-    Acceptor, descriptors,
+    Acceptor, InvalidAuthority, descriptors,
     http::{self, begins},
+    read_authorities,
 };
 use toolgate_policy::Watch;
 use toolgate_telemetry::{Metrics, Registry};
@@ -63,6 +64,9 @@ pub enum StartError {
     /// A limiter that cannot be.
     #[error("limiter: {0}")]
     Limiter(#[from] toolgate_client::ConfigError),
+    /// A file of authorities that holds none.
+    #[error(transparent)]
+    Authority(#[from] InvalidAuthority),
     /// An issuer that cannot be asked.
     #[error("incomingAuth.oidc")]
     Oidc(#[from] OidcError),
@@ -257,6 +261,9 @@ fn gate(
         match (&config.limiter, config.rate_limiting.take()) {
             (Some(LimiterConfig::Remote(remote)), _) => {
                 let settings = remote.client_config().map_err(StartError::Missing)?;
+                if let Some(tls) = &settings.tls {
+                    read_authorities("limiter.tls.ca", &tls.ca)?;
+                }
                 let client = Client::new(settings)?;
                 registry.register_collector(Box::new(Remote(client.clone())));
                 (Arc::new(client), remote.on_unavailable.into())

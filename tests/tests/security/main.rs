@@ -5,6 +5,7 @@
 mod abuse;
 mod admin;
 mod age;
+mod authorities;
 mod callers;
 mod clients;
 mod command;

@@ -14,6 +14,8 @@ use rustls::{
     server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
 };
 
+use toolgate_net::check_authorities;
+
 use crate::TlsFiles;
 
 /// The largest file that is read, in bytes. Bundles of authorities are below it.
@@ -57,6 +59,14 @@ pub enum TlsError {
         path: PathBuf,
         /// Why.
         source: rustls::Error,
+    },
+    /// A file that holds none.
+    #[error("grpcTls.clientCa: {} {reason}", path.display())]
+    NoAuthority {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        reason: &'static str,
     },
     /// Callers cannot be verified.
     #[error("{}: callers cannot be verified", path.display())]
@@ -119,6 +129,10 @@ fn verifier(
     pem: &[u8],
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    check_authorities(pem).map_err(|reason| TlsError::NoAuthority {
+        path: path.to_owned(),
+        reason,
+    })?;
     let mut authorities = RootCertStore::empty();
     for certificate in certificates(path, pem)? {
         authorities

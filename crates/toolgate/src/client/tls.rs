@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use toolgate_net::read_authorities;
 
 use super::Endpoint;
 
@@ -52,7 +53,8 @@ impl TlsArgs {
     }
 
     fn config(&self, ca: &Path, endpoint: &Endpoint) -> anyhow::Result<ClientTlsConfig> {
-        let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
+        let mut config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read_authorities("--tls-ca", ca)?));
         if let Some(name) = self.server_name.as_deref().or(endpoint.host()) {
             config = config.domain_name(name);
         }
