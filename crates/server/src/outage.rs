@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! check -> Breaker: closed? -> store ----decided----> the answer
-//!             |                   `-failed: open the breaker
+//!             |                   `-failed, or late three times in a row: open the breaker
 //!             `-open------------------------> Local buckets -> the answer, degraded
 //!                                             (or the error, with `outage: unavailable`)
 //! Monitor -> a probe at once, and then at intervals; one that succeeds closes the breaker

@@ -1,9 +1,11 @@
 //! The circuit breaker between all workers of a replica and their store.
 //!
-//! It opens with the first check that fails for want of the store. Waiting for a second failure
-//! would cost the next calls a whole deadline too, and being wrong costs little: a probe follows at
-//! once, and until it is back the replica decides alone, which never denies wrongly. So a store
-//! that stalls costs the checks in flight one deadline, and the others nothing.
+//! It opens at once when a check fails for a reason that time does not heal: the connection is
+//! lost, or the store refuses. A check that was merely late says less: on a busy machine one batch
+//! is late now and then, and only its checks are decided alone. [`LATE`] late batches in a row open
+//! the breaker. Checks that were on their way together count once, and a check that is decided
+//! begins the count anew. So a store that stalls costs checks [`LATE`] deadlines at most, and the
+//! others nothing.
 //!
 //! Probes close it, never checks: of a store that is going under, now and then one succeeds.
 //!
@@ -23,12 +25,22 @@ use toolgate_limit::{Clock as _, StoreError, SystemClock, Timestamp};
 use super::is_outage;
 
 const OPEN: u64 = 1;
-const EPOCH: u64 = 2;
+/// One late batch more.
+const ONE_LATE: u64 = 2;
+/// All late batches in a row.
+const LATE_BITS: u64 = 0b1110;
+const EPOCH: u64 = 16;
+
+/// So many late batches in a row open the breaker.
+const LATE: u64 = 3;
+
+const _: () = assert!(LATE * ONE_LATE <= LATE_BITS);
 
 /// Open while the store does not decide.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    /// How often it was closed, times [`EPOCH`], and [`OPEN`].
+    /// How often it was closed, times [`EPOCH`]; late batches in a row, times [`ONE_LATE`]; and
+    /// [`OPEN`].
     state: AtomicU64,
     outage: Mutex<Option<Outage>>,
     tripped: Notify,
@@ -73,14 +85,39 @@ impl Breaker {
         self.permit().is_none()
     }
 
+    /// The store has decided. Checks that were sent before the last late one tell nothing new.
+    pub(crate) fn decided(&self, Permit(state): Permit) {
+        if state & LATE_BITS != 0 {
+            let anew = state & !LATE_BITS;
+            // A failure to exchange says that another check has told its outcome first.
+            let _ =
+                (self.state).compare_exchange(state, anew, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// The store made no decision. A check that was sent before the breaker was last closed tells
     /// nothing about the time since.
     pub(crate) fn failed(&self, permit: Permit, error: &StoreError) {
         if !is_outage(error) {
             self.tell(error);
-        } else if self.open_from(permit, error) {
+        } else if !self.is_one_of_few_late(permit, error) && self.open_from(permit, error) {
             self.tripped.notify_one();
         }
+    }
+
+    /// Whether the check was late, and not [`LATE`] batches in a row were. Counts its batch, unless
+    /// another check that was on its way at the same time did.
+    fn is_one_of_few_late(&self, Permit(state): Permit, error: &StoreError) -> bool {
+        if !matches!(error, StoreError::Timeout { .. }) {
+            return false;
+        }
+        let more = state + ONE_LATE;
+        if more & LATE_BITS >= LATE * ONE_LATE {
+            return false;
+        }
+        self.tell(error);
+        let _ = (self.state).compare_exchange(state, more, Ordering::Relaxed, Ordering::Relaxed);
+        true
     }
 
     /// Logs a failure that is no outage of the store, unless one was logged of late.
@@ -109,9 +146,10 @@ impl Breaker {
     /// Whether it was this that has opened it.
     fn open_from(&self, Permit(closed): Permit, error: &StoreError) -> bool {
         let mut outage = self.outage();
-        let open = closed | OPEN;
-        let opened =
-            (self.state).compare_exchange(closed, open, Ordering::Relaxed, Ordering::Relaxed);
+        let is_same_epoch = |now: u64| now & OPEN == 0 && now / EPOCH == closed / EPOCH;
+        let opened = (self.state).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            is_same_epoch(now).then_some(now | OPEN)
+        });
         if opened.is_err() {
             return false;
         }
@@ -128,8 +166,11 @@ impl Breaker {
         if outage.take().is_none() {
             return false;
         }
-        // Only whoever holds the lock changes the state, and it is open: this adds 1 and carries.
-        self.state.fetch_add(EPOCH - OPEN, Ordering::Relaxed);
+        // Only whoever holds the lock opens it or closes it, and late checks count while it is
+        // closed.
+        let _ = (self.state).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            Some((open / EPOCH + 1) * EPOCH)
+        });
         true
     }
 
@@ -191,21 +232,75 @@ mod tests {
         }
     }
 
+    fn lost() -> StoreError {
+        StoreError::Unavailable {
+            kind: "connection_lost",
+            reason: "broken pipe".to_owned(),
+            source: None,
+        }
+    }
+
     #[test]
-    fn the_first_failure_opens_it_and_a_probe_closes_it() {
+    fn a_lost_connection_opens_it_and_a_probe_closes_it() {
         let breaker = Arc::new(Breaker::new());
         let state = StoreState::of(Arc::clone(&breaker));
         let permit = breaker.permit().expect("closed");
         assert_eq!(state.degraded_since(), None);
-        breaker.failed(permit, &timeout());
+        breaker.failed(permit, &lost());
         assert!(breaker.permit().is_none());
         assert!(state.degraded_since().is_some());
         assert!(breaker.tripped().now_or_never().is_some(), "a probe is due");
-        assert!(matches!(breaker.error(), StoreError::Timeout { .. }));
+        assert!(matches!(breaker.error(), StoreError::Unavailable { .. }));
         assert!(breaker.close());
         assert!(!breaker.close());
         assert!(breaker.permit().is_some());
         assert_eq!(state.degraded_since(), None);
+    }
+
+    /// On a busy machine one late batch of 32 callers made its replica decide alone for half a
+    /// second.
+    #[test]
+    fn late_batches_in_a_row_open_it_and_checks_of_one_batch_are_one() {
+        let breaker = Breaker::new();
+        for _ in 1..LATE {
+            let permit = breaker.permit().expect("closed");
+            for _ in 0..64 {
+                breaker.failed(permit, &timeout());
+            }
+            assert!(!breaker.is_open());
+        }
+        assert!(breaker.tripped().now_or_never().is_none());
+        breaker.failed(breaker.permit().expect("closed"), &timeout());
+        assert!(breaker.is_open());
+        assert!(breaker.tripped().now_or_never().is_some(), "a probe is due");
+    }
+
+    #[test]
+    fn a_check_that_is_decided_begins_the_count_of_late_ones_anew() {
+        let breaker = Breaker::new();
+        let before = breaker.permit().expect("closed");
+        for _ in 0..3 * LATE {
+            breaker.failed(breaker.permit().expect("closed"), &timeout());
+            breaker.decided(before);
+            breaker.decided(breaker.permit().expect("closed"));
+            assert!(!breaker.is_open());
+        }
+        // A decision from before the late checks does not.
+        let before = breaker.permit().expect("closed");
+        for _ in 0..LATE {
+            breaker.failed(breaker.permit().expect("closed"), &timeout());
+            breaker.decided(before);
+        }
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn a_lost_connection_opens_it_whoever_was_late_since_its_check_was_sent() {
+        let breaker = Breaker::new();
+        let (first, second) = (breaker.permit(), breaker.permit());
+        breaker.failed(first.expect("closed"), &timeout());
+        breaker.failed(second.expect("closed"), &lost());
+        assert!(breaker.is_open());
     }
 
     #[test]
@@ -228,11 +323,11 @@ mod tests {
     fn a_check_from_before_it_closed_does_not_open_it_again() {
         let breaker = Breaker::new();
         let (first, second) = (breaker.permit(), breaker.permit());
-        breaker.failed(first.expect("closed"), &timeout());
+        breaker.failed(first.expect("closed"), &lost());
         assert!(breaker.close());
-        breaker.failed(second.expect("closed"), &timeout());
+        breaker.failed(second.expect("closed"), &lost());
         assert!(!breaker.is_open());
-        breaker.failed(breaker.permit().expect("closed"), &timeout());
+        breaker.failed(breaker.permit().expect("closed"), &lost());
         assert!(breaker.is_open());
     }
 
@@ -241,7 +336,7 @@ mod tests {
         let breaker = Breaker::new();
         let permit = breaker.permit().expect("closed");
         for _ in 0..100 {
-            breaker.failed(permit, &timeout());
+            breaker.failed(permit, &lost());
         }
         assert!(breaker.tripped().now_or_never().is_some());
         assert!(breaker.tripped().now_or_never().is_none(), "told once");

@@ -24,6 +24,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(crate) struct Course {
     /// Probes that failed in a row.
     failures: u32,
+    /// Probes in a row that have found a part of the store that does not decide.
+    partial: u32,
     /// The longest pause after the next failure.
     retry: Duration,
     closed: Option<Instant>,
@@ -36,6 +38,7 @@ impl Course {
     pub(crate) fn new() -> Self {
         Self {
             failures: 0,
+            partial: 0,
             retry: RETRY.0,
             closed: None,
             local_used: None,
@@ -63,6 +66,18 @@ impl Course {
     /// Whether so many probes have failed that the outage is told.
     pub(crate) const fn is_outage(&self) -> bool {
         self.failures >= FAILURES
+    }
+
+    /// A probe has found a part of the store that does not decide. Whether so many have that it is
+    /// told.
+    pub(crate) const fn lacks_a_part(&mut self) -> bool {
+        self.partial = self.partial.saturating_add(1);
+        self.partial >= FAILURES
+    }
+
+    /// A probe has found that all of the store decides.
+    pub(crate) const fn is_whole(&mut self) {
+        self.partial = 0;
     }
 
     /// A check has opened the breaker; the pause until the probe.
@@ -121,6 +136,17 @@ mod tests {
         }
         assert_eq!(course.succeeded(true, now), INTERVAL);
         assert!(!course.is_outage());
+    }
+
+    #[test]
+    fn a_part_that_is_down_is_told_after_three_probes() {
+        let mut course = Course::new();
+        assert_eq!(
+            [(); 4].map(|()| course.lacks_a_part()),
+            [false, false, true, true]
+        );
+        course.is_whole();
+        assert!(!course.lacks_a_part());
     }
 
     #[test]

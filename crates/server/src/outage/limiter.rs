@@ -137,7 +137,9 @@ impl ReplicaLimiter {
                 failed.push(place);
             }
         }
-        if !failed.is_empty() && self.local.is_some() {
+        if failed.is_empty() {
+            self.breaker.decided(permit);
+        } else if self.local.is_some() {
             let checks: Vec<_> = failed.iter().map(|&place| checks[place].clone()).collect();
             let decided = self.check_alone(&checks, omit_buckets).await;
             for (place, answer) in failed.into_iter().zip(decided) {

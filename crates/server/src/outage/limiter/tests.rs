@@ -123,6 +123,14 @@ fn timeout() -> StoreError {
     }
 }
 
+fn lost() -> StoreError {
+    StoreError::Unavailable {
+        kind: "connection_lost",
+        reason: "broken pipe".to_owned(),
+        source: None,
+    }
+}
+
 impl Replica {
     /// Whether alice may, and whether the replica has decided alone.
     async fn ask(&self) -> (bool, bool) {
@@ -143,7 +151,7 @@ impl Replica {
 async fn without_the_store_a_replica_enforces_the_limit_alone_and_asks_once() {
     let replica = replica(2, true);
     assert_eq!(replica.ask().await, (true, false));
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     // The first is asked of the store, and decided here all the same.
     assert_eq!(replica.ask().await, (true, true));
     assert_eq!(replica.ask().await, (true, true));
@@ -156,10 +164,34 @@ async fn without_the_store_a_replica_enforces_the_limit_alone_and_asks_once() {
     assert_eq!(replica.ask().await, (false, false));
 }
 
+/// One late batch made a replica decide alone for half a second.
+#[tokio::test]
+async fn a_check_that_is_late_is_decided_alone_and_the_next_by_the_store() {
+    let replica = replica(2, true);
+    for late in 1..=3 {
+        replica.store.fail(Some(timeout()));
+        let (_, is_degraded) = replica.ask().await;
+        assert!(is_degraded);
+        replica.store.fail(None);
+        let (_, is_degraded) = replica.ask().await;
+        assert!(!is_degraded, "after {late}");
+    }
+}
+
+#[tokio::test]
+async fn three_late_checks_in_a_row_are_the_last_that_wait() {
+    let replica = replica(10, true);
+    replica.store.fail(Some(timeout()));
+    for _ in 0..6 {
+        assert_eq!(replica.ask().await, (true, true));
+    }
+    assert_eq!(replica.asked(), 3);
+}
+
 #[tokio::test]
 async fn of_checks_that_came_together_those_that_the_store_failed_on_are_decided_alone() {
     let replica = replica(2, true);
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     replica.store.spared.store(1, Ordering::SeqCst);
     let checks = ["alice", "bob", "bob", "bob"].map(check);
     let answers = replica.limiter.check_all(&checks, true).await;
@@ -198,7 +230,7 @@ async fn a_look_that_fails_opens_no_breaker() {
 #[tokio::test]
 async fn a_peek_is_decided_alone_too_and_pays_nothing() {
     let replica = replica(1, true);
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     for _ in 0..2 {
         let peek = replica
             .limiter
@@ -217,7 +249,7 @@ async fn a_peek_is_decided_alone_too_and_pays_nothing() {
 async fn what_no_limit_concerns_is_allowed_whatever_becomes_of_the_store() {
     for local in [true, false] {
         let replica = replica(1, local);
-        replica.store.fail(Some(timeout()));
+        replica.store.fail(Some(lost()));
         let _ = replica.decide(check("alice")).await;
         let check = Check {
             server: "test/other".parse().expect("valid"),
@@ -236,11 +268,11 @@ async fn what_no_limit_concerns_is_allowed_whatever_becomes_of_the_store() {
 #[tokio::test]
 async fn a_replica_that_may_not_decide_alone_gives_the_error_at_once() {
     let replica = replica(1, false);
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     for _ in 0..3 {
         let error = replica.decide(check("alice")).await;
         let error = error.expect_err("undecided");
-        assert!(matches!(error, StoreError::Timeout { .. }), "{error}");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     }
     replica
         .limiter
@@ -272,7 +304,7 @@ async fn a_check_of_a_part_that_is_down_is_decided_here_and_the_next_by_the_stor
 #[tokio::test]
 async fn users_beyond_the_bound_are_an_error_and_the_others_go_on_being_limited() {
     let replica = replica(1, true);
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     for user in ["alice", "bob", "carol"] {
         let answer = replica.decide(check(user)).await.expect("room");
         assert!(answer.decision.is_allowed());
@@ -289,7 +321,7 @@ async fn buckets_are_shown_and_reset_in_the_store_alone() {
     let policy = replica.limiter.policy(&check("alice").server);
     let policy = policy.expect("a policy");
     let alice = check("alice").identity;
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     assert_eq!(replica.ask().await, (true, true));
     for _ in 0..2 {
         let shown = replica.limiter.buckets(&policy, Some(&alice)).await;
@@ -304,6 +336,6 @@ async fn buckets_are_shown_and_reset_in_the_store_alone() {
     replica.breaker.close();
     let reset = replica.limiter.reset(&policy, Some(&alice), None).await;
     assert_eq!(reset.expect("reset"), 1);
-    replica.store.fail(Some(timeout()));
+    replica.store.fail(Some(lost()));
     assert_eq!(replica.ask().await, (true, true));
 }
