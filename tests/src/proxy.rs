@@ -34,6 +34,9 @@ pub enum Fault {
     Corrupt,
     /// What is sent arrives, and what comes back is lost.
     NoReplies,
+    /// Requests of more than so many bytes are lost, as where a tunnel takes smaller packets and
+    /// nobody says so.
+    LargeRequests(usize),
     /// Connections are accepted, and nothing ever comes back.
     BlackHole,
     /// Connections are accepted, and bytes come back that no protocol knows.

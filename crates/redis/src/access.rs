@@ -1,16 +1,17 @@
 //! Getting into a server: with the password, the key and the certificates of this moment.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{convert::Infallible, fmt, path::Path, sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError, TlsCertificates, Value, aio::MultiplexedConnection, cmd,
-    io::tcp::TcpSettings,
+    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, TlsCertificates, Value,
+    aio::MultiplexedConnection, cmd, io::tcp::TcpSettings,
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::SetOnce, task::spawn_blocking, time::timeout};
 
 use crate::{
     config::{Login, TlsFiles},
+    connection::{Connection, Loss},
     error::{ErrorClass, Fault, is_refusal},
 };
 
@@ -29,24 +30,38 @@ impl Access {
         addr: &ConnectionAddr,
         deadline: Duration,
     ) -> Result<MultiplexedConnection, Fault> {
-        let connected = match timeout(deadline, self.open(addr)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(Fault::new(
-                ErrorClass::Unreachable,
-                format!("no connection within {deadline:?}"),
-            )),
-        };
-        connected.map_err(|fault| fault.at(addr))
+        within(deadline, addr, self.open(addr, None)).await
     }
 
-    async fn open(&self, addr: &ConnectionAddr) -> Result<MultiplexedConnection, Fault> {
+    /// A connection to `addr`, within `deadline`, that is known to be lost as soon as the other
+    /// side closes it. It speaks RESP3, in which alone the library tells.
+    pub(crate) async fn connect_watched(
+        &self,
+        addr: &ConnectionAddr,
+        deadline: Duration,
+    ) -> Result<Connection, Fault> {
+        let lost = Arc::new(SetOnce::new());
+        let opened = self.open(addr, Some(Arc::clone(&lost)));
+        let redis = within(deadline, addr, opened).await?;
+        Ok(Connection { redis, lost })
+    }
+
+    async fn open(
+        &self,
+        addr: &ConnectionAddr,
+        lost: Option<Arc<SetOnce<Loss>>>,
+    ) -> Result<MultiplexedConnection, Fault> {
         let info = addr
             .clone()
             .into_connection_info()
             .map_err(|error| configuration(&error))?;
         let info = info
             .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-            .set_redis_settings(self.login().await?);
+            .set_redis_settings(self.login().await?.set_protocol(if lost.is_some() {
+                ProtocolVersion::RESP3
+            } else {
+                ProtocolVersion::RESP2
+            }));
         let is_tls = matches!(addr, ConnectionAddr::TcpTls { .. });
         let client = if is_tls {
             Client::build_with_tls(info, self.certificates().await?)
@@ -55,9 +70,12 @@ impl Access {
         };
         let client = client.map_err(|error| configuration(&error))?;
         // The library's own time limits are off: ours span whole operations, not single commands.
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
+        if let Some(lost) = lost {
+            config = config.set_push_sender(tell(lost, addr.to_string()));
+        }
         let connect = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connect.await.map_err(|error| unopened(&error, is_tls))?;
         if is_tls {
@@ -108,6 +126,33 @@ impl Access {
             client_tls,
             root_cert,
         })
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    addr: &ConnectionAddr,
+    opened: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let opened = timeout(deadline, opened).await.unwrap_or_else(|_| {
+        let late = format!("no connection within {deadline:?}");
+        Err(Fault::new(ErrorClass::Unreachable, late))
+    });
+    opened.map_err(|fault| fault.at(addr))
+}
+
+/// Sets `lost` once the other side has closed the connection.
+fn tell(
+    lost: Arc<SetOnce<Loss>>,
+    address: String,
+) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync {
+    move |push| {
+        if push.kind == PushKind::Disconnection {
+            let closed = Fault::new(ErrorClass::ConnectionLost, "the connection was closed");
+            // Whoever gives up first says why.
+            let _ = lost.set(Loss::Broken(closed.at(&address)));
+        }
+        Ok(())
     }
 }
 

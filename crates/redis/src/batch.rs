@@ -24,6 +24,7 @@ use crate::{
 mod layout;
 
 use layout::byte;
+pub(crate) use layout::probe;
 
 /// The most checks in one batch. Redis serves nobody else while it decides one, which takes about
 /// half a millisecond. The odd number is so that each of their buckets has a number of one byte.

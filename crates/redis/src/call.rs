@@ -14,11 +14,12 @@ pub(crate) enum Call<'a> {
     },
     /// These, as one transaction; the reply is an array of theirs.
     Transaction(&'a [Cmd]),
-    /// Runs the script and writes, as a check does: a server that only reads, or that does not let
-    /// us, cannot decide.
+    /// Decides a check on a bucket of the limiter's own, with all that a check may need: a server
+    /// that only reads, that does not let us, or that is sent nothing of a batch's size cannot decide.
+    /// The reply is that of the script.
     Probe {
         script: &'a CheckScript,
-        /// What is written, for a millisecond.
+        /// A hash of this probe alone, which lives for some seconds.
         key: &'a str,
     },
     /// Who serves which slot.
@@ -60,12 +61,7 @@ impl Call<'_> {
                 }
                 last(all.cmd("EXEC"), connection).await
             }
-            Self::Probe { script, key } => {
-                script.run(connection, &Batch::default()).await?;
-                let mut write = begin(asking);
-                write.cmd("SET").arg(key).arg("").arg("PX").arg(1);
-                last(&write, connection).await
-            }
+            Self::Probe { script, key } => script.probe(connection, key, asking).await,
             Self::Slots => cmd("CLUSTER").arg("SLOTS").query_async(connection).await,
         }
     }

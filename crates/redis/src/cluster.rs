@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use redis::Value;
 use tokio::{
     runtime::Handle,
@@ -28,6 +29,7 @@ use crate::{
     link::{Destination, Link, Target},
     outages::{Member, Outages},
     place::HostPort,
+    supervise,
 };
 
 mod keeper;
@@ -117,7 +119,9 @@ impl Cluster {
         Self {
             nodes,
             topology,
-            keeper: tokio::spawn(keeper.run()),
+            keeper: supervise::spawn("slots of the cluster", keeper, |keeper| {
+                keeper.run().boxed()
+            }),
         }
     }
 

@@ -30,6 +30,7 @@ mod batch;
 mod call;
 mod cluster;
 mod config;
+mod connection;
 mod denials;
 mod error;
 mod instruments;
@@ -48,6 +49,7 @@ mod sentinel;
 pub mod served;
 mod span;
 mod store;
+mod supervise;
 mod ways;
 
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;

@@ -6,9 +6,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{ConnectionAddr, Value, aio::MultiplexedConnection};
+use futures::FutureExt as _;
+use redis::{ConnectionAddr, Value};
 use tokio::{
-    sync::{SetOnce, watch},
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -17,15 +18,17 @@ use toolgate_limit::StoreError;
 use crate::{
     access::Access,
     call::{Asking, Call},
-    error::{ErrorClass, Failure, Fault, Remedy, is_refusal, remedy, unavailable},
+    connection::{Connection, Loss},
+    error::{Failure, Fault, Remedy, is_refusal, remedy, unavailable},
     outages::{Member, Outages},
     sentinel::{Master, Sentinels},
+    supervise,
 };
 
 /// Pauses between attempts to connect grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// A connection that lasts so long is in order; one that is lost sooner is as good as none.
+/// A connection that lasts so long is in order; one that breaks sooner is as good as none.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// A connection that heals by itself until it is dropped.
@@ -63,13 +66,6 @@ enum State {
     Down(Fault),
 }
 
-#[derive(Clone)]
-struct Connection {
-    redis: MultiplexedConnection,
-    /// Set, with the reason, when the connection is of no more use.
-    lost: Arc<SetOnce<Fault>>,
-}
-
 impl Link {
     /// Begins to connect, in a task on the current runtime.
     pub(crate) fn open(destination: Destination) -> Self {
@@ -84,7 +80,7 @@ impl Link {
         Self {
             address,
             state,
-            keeper: tokio::spawn(keeper.run()),
+            keeper: supervise::spawn("connection to Redis", keeper, |keeper| keeper.run().boxed()),
         }
     }
 
@@ -107,7 +103,7 @@ impl Link {
             Ok(Err(error)) => {
                 let fault = Fault::from(&error).at(&self.address);
                 if remedy(&error) == Remedy::Reconnect {
-                    connection.give_up(fault.clone());
+                    connection.give_up(Loss::Broken(fault.clone()));
                 }
                 Err(if is_refusal(&error) {
                     Failure::Refused(error)
@@ -119,9 +115,7 @@ impl Link {
                 // A reply that comes after its deadline is nobody's, and it may never come: a new
                 // connection is the one way to know where we stand. Unless there was hardly time.
                 if began.elapsed() >= deadline / 4 {
-                    let silent = "no reply within the deadline";
-                    let silent = Fault::new(ErrorClass::ConnectionLost, silent);
-                    connection.give_up(silent.at(&self.address));
+                    connection.give_up(Loss::Late);
                 }
                 Err(too_late())
             }
@@ -130,30 +124,24 @@ impl Link {
 
     /// Whether work that is begun now is sent at once.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Up(connection) if connection.lost.get().is_none())
+        matches!(&*self.state.borrow(), State::Up(connection) if !connection.is_lost())
     }
 
-    /// The connection that is up, or that is just being made.
+    /// The connection that is up, or that is just being made. One that is known to be lost is not
+    /// used: nothing was paid yet, so there is still time to make a new one.
     async fn connection(&self) -> Result<Connection, StoreError> {
         let mut state = self.state.clone();
-        let known = state
-            .wait_for(|state| !matches!(state, State::Connecting))
-            .await;
+        let is_known = |state: &State| match state {
+            State::Connecting => false,
+            State::Up(connection) => !connection.is_lost(),
+            State::Down(_) => true,
+        };
+        let known = state.wait_for(is_known).await;
         match known.as_deref() {
-            Ok(State::Up(connection)) => match connection.lost.get() {
-                None => Ok(connection.clone()),
-                Some(fault) => Err(fault.clone().into()),
-            },
+            Ok(State::Up(connection)) => Ok(connection.clone()),
             Ok(State::Down(fault)) => Err(fault.clone().into()),
             Ok(State::Connecting) | Err(_) => Err(unavailable("the connection is closed")),
         }
-    }
-}
-
-impl Connection {
-    fn give_up(&self, why: Fault) {
-        // Whoever gives up first says why.
-        let _ = self.lost.set(why);
     }
 }
 
@@ -169,6 +157,16 @@ impl fmt::Debug for Link {
     }
 }
 
+/// How a connection has ended.
+enum End {
+    /// A reply was late.
+    Late,
+    /// It was in order, and broke.
+    Lost(Fault),
+    /// It never came to be, or broke too soon.
+    Failed(Fault),
+}
+
 /// Connects, waits until the connection is lost, and connects again.
 struct Keeper {
     destination: Destination,
@@ -177,62 +175,72 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let mut pause = BACKOFF.0;
         loop {
-            let (settled, fault) = self.live().await;
-            let (address, kind) = (&self.destination.target, fault.class.as_str());
-            if settled {
-                if self.member.lost() {
-                    tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
+            let end = self.live().await;
+            let address = &self.destination.target;
+            match end {
+                End::Late => {
+                    tracing::debug!(%address, "a reply of Redis was late, and the connection is made anew");
+                    self.publish.send_replace(State::Connecting);
                 }
-                pause = BACKOFF.0;
-                self.publish.send_replace(State::Connecting);
-                continue;
+                End::Lost(fault) => {
+                    if self.member.lost() {
+                        let kind = fault.class.as_str();
+                        tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
+                    }
+                    pause = BACKOFF.0;
+                    self.publish.send_replace(State::Connecting);
+                }
+                End::Failed(fault) => {
+                    if self.member.down() {
+                        let kind = fault.class.as_str();
+                        tracing::error!(%address, kind, reason = %fault, "Redis does not decide");
+                    }
+                    self.publish.send_replace(State::Down(fault));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
             }
-            if self.member.down() {
-                tracing::error!(%address, kind, reason = %fault, "Redis does not decide");
-            }
-            self.publish.send_replace(State::Down(fault));
-            sleep(pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
         }
     }
 
-    /// One connection from beginning to end: whether it has settled, and why it ended.
-    async fn live(&mut self) -> (bool, Fault) {
-        let (redis, master) = match self.destination.connect().await {
+    /// One connection from beginning to end.
+    async fn live(&mut self) -> End {
+        let (connection, master) = match self.destination.connect().await {
             Ok(connected) => connected,
-            Err(fault) => return (false, fault),
-        };
-        let lost = Arc::new(SetOnce::new());
-        let connection = Connection {
-            redis,
-            lost: Arc::clone(&lost),
+            Err(fault) => return End::Failed(fault),
         };
         self.publish.send_replace(State::Up(connection.clone()));
-        if let Ok(fault) = timeout(SETTLED, lost.wait()).await {
-            return (false, fault.clone());
+        if let Ok(loss) = timeout(SETTLED, connection.lost.wait()).await {
+            return match loss {
+                Loss::Late => End::Late,
+                Loss::Broken(fault) => End::Failed(fault.clone()),
+            };
         }
         if self.member.up() {
             tracing::info!(address = %self.destination.target, "connected to Redis");
         }
-        tokio::select! {
-            fault = lost.wait() => (true, fault.clone()),
-            deposed = self.destination.deposed(master.as_ref()) => {
-                connection.give_up(deposed.clone());
-                (true, deposed)
-            }
+        let loss = tokio::select! {
+            loss = connection.lost.wait() => loss.clone(),
+            silent = connection.silent(self.destination.connect_timeout) => silent,
+            deposed = self.destination.deposed(master.as_ref()) => Loss::Broken(deposed),
+        };
+        connection.give_up(loss.clone());
+        match loss {
+            Loss::Late => End::Late,
+            Loss::Broken(fault) => End::Lost(fault),
         }
     }
 }
 
 impl Destination {
     /// A connection, and the master that it leads to, where sentinels name it.
-    async fn connect(&self) -> Result<(MultiplexedConnection, Option<Master>), Fault> {
+    async fn connect(&self) -> Result<(Connection, Option<Master>), Fault> {
         let (access, deadline) = (&self.access, self.connect_timeout);
         match &self.target {
-            Target::Node(addr) => Ok((access.connect(addr, deadline).await?, None)),
+            Target::Node(addr) => Ok((access.connect_watched(addr, deadline).await?, None)),
             Target::Master(sentinels) => {
                 let (connection, master) = sentinels.connect(access, deadline).await?;
                 Ok((connection, Some(master)))

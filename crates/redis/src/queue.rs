@@ -12,7 +12,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::{
+    FutureExt as _,
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, coop::unconstrained},
@@ -28,6 +31,7 @@ use crate::{
     route::Route,
     script::CheckScript,
     span::{Operation, Spans},
+    supervise,
 };
 
 /// The most calls that wait to be looked at. More are refused at once.
@@ -71,7 +75,9 @@ impl Queue {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         Self {
             jobs,
-            sender: tokio::spawn(sender.run(waiting)),
+            sender: supervise::spawn("queue", (sender, waiting), |(sender, waiting)| {
+                sender.run(waiting).boxed()
+            }),
         }
     }
 
@@ -112,7 +118,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    async fn run(&self, jobs: &mut mpsc::Receiver<Job>) {
         let mut waiting = Waiting::default();
         let mut arrived = Vec::new();
         let mut on_their_way = FuturesUnordered::new();

@@ -1,9 +1,11 @@
 //! Running `check.lua`, by its hash where the server knows it.
 
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{
+    Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection,
+};
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, probe},
     call::{Asking, begin, last},
     key::KeyPrefix,
 };
@@ -39,7 +41,7 @@ impl CheckScript {
     ) -> RedisResult<Value> {
         let by_hash = batch.command("EVALSHA", &self.sha1, &self.keys);
         match call(connection, &by_hash).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            Err(error) if is_unknown(&error) => {
                 call(connection, &batch.command("EVAL", TEXT, &self.keys)).await
             }
             reply => reply,
@@ -52,18 +54,41 @@ impl CheckScript {
         connection: &mut MultiplexedConnection,
         batch: &Batch,
     ) -> RedisResult<Value> {
-        let by_hash = batch.command("EVALSHA", &self.sha1, &self.keys);
-        match call_asking(connection, by_hash).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                call_asking(connection, batch.command("EVAL", TEXT, &self.keys)).await
+        let command = |verb, script: &str| batch.command(verb, script, &self.keys);
+        self.run_seldom(connection, Asking::Yes, command).await
+    }
+
+    /// Decides a check on a bucket of its own, in the hash `key`.
+    pub(crate) async fn probe(
+        &self,
+        connection: &mut MultiplexedConnection,
+        key: &str,
+        asking: Asking,
+    ) -> RedisResult<Value> {
+        let command = |verb, script: &str| probe(verb, script, key);
+        self.run_seldom(connection, asking, command).await
+    }
+
+    async fn run_seldom(
+        &self,
+        connection: &mut MultiplexedConnection,
+        asking: Asking,
+        command: impl Fn(&'static str, &str) -> Cmd,
+    ) -> RedisResult<Value> {
+        let mut by_hash = begin(asking);
+        let by_hash = by_hash.add_command(command("EVALSHA", &self.sha1));
+        match last(by_hash, connection).await {
+            Err(error) if is_unknown(&error) => {
+                let mut by_text = begin(asking);
+                last(by_text.add_command(command("EVAL", TEXT)), connection).await
             }
             reply => reply,
         }
     }
 }
 
-async fn call_asking(connection: &mut MultiplexedConnection, command: Cmd) -> RedisResult<Value> {
-    last(begin(Asking::Yes).add_command(command), connection).await
+fn is_unknown(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 async fn call(connection: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {

@@ -1,10 +1,14 @@
 //! Sentinels, and the master that they name.
 //!
 //! All sentinels are asked at once, and one that is silent costs nothing while most of them answer.
-//! Of different answers the one with the highest epoch is the latest. What they name must say of
+//! Of different answers the one with the highest epoch is the latest, and no other counts. What they name must say of
 //! itself that it is a master, on the very connection that is then used.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection, cmd, pipe};
@@ -12,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     access::Access,
+    connection::Connection,
     error::{ErrorClass, Fault},
     place::HostPort,
 };
@@ -31,6 +36,8 @@ pub(crate) struct Sentinels {
     pub(crate) is_tls: bool,
     /// Whether the servers with buckets do.
     pub(crate) servers_are_tls: bool,
+    /// The latest epoch in which a master was named.
+    pub(crate) latest: AtomicU64,
 }
 
 /// A master, as a sentinel names it.
@@ -47,24 +54,26 @@ impl Sentinels {
         &self,
         servers: &Access,
         deadline: Duration,
-    ) -> Result<(MultiplexedConnection, Master), Fault> {
+    ) -> Result<(Connection, Master), Fault> {
         let until = Instant::now() + deadline;
         let named = self.ask_all(deadline / 2).await?;
         let mut fault = self.unknown();
         for master in named {
             let left = until.saturating_duration_since(Instant::now());
             let addr = master.at.addr(self.servers_are_tls);
-            match servers.connect(&addr, left).await {
-                Ok(mut connection) => match timeout_at(until, is_master(&mut connection)).await {
-                    Ok(Ok(true)) => return Ok((connection, master)),
-                    Ok(Ok(false)) => fault = self.is_replica(&master),
-                    Ok(Err(refused)) => fault = refused.at(&master.at),
-                    Err(_) => {
-                        let silent =
-                            Fault::new(ErrorClass::Unreachable, "no reply to ROLE in time");
-                        fault = silent.at(&master.at);
+            match servers.connect_watched(&addr, left).await {
+                Ok(mut connection) => {
+                    match timeout_at(until, is_master(&mut connection.redis)).await {
+                        Ok(Ok(true)) => return Ok((connection, master)),
+                        Ok(Ok(false)) => fault = self.is_replica(&master),
+                        Ok(Err(refused)) => fault = refused.at(&master.at),
+                        Err(_) => {
+                            let silent =
+                                Fault::new(ErrorClass::Unreachable, "no reply to ROLE in time");
+                            fault = silent.at(&master.at);
+                        }
                     }
-                },
+                }
                 Err(unreachable) => fault = unreachable,
             }
         }
@@ -102,7 +111,8 @@ impl Sentinels {
         std::future::pending().await
     }
 
-    /// What the sentinels name, the latest first.
+    /// What the sentinels name in the latest epoch. A sentinel that is behind names a master of
+    /// old, which may still take writes that are forgotten later.
     async fn ask_all(&self, deadline: Duration) -> Result<Vec<Master>, Fault> {
         let mut asked: FuturesUnordered<_> = self
             .addresses
@@ -131,12 +141,19 @@ impl Sentinels {
             }
         }
         let mut named: Vec<Master> = named.into_iter().collect();
-        named.sort_by_key(|master| std::cmp::Reverse(master.epoch));
+        let latest = named.iter().map(|master| master.epoch).max().unwrap_or(0);
+        named.retain(|master| master.epoch == latest);
         if named.is_empty() {
-            Err(fault)
-        } else {
-            Ok(named)
+            return Err(fault);
         }
+        // A minority that was cut off for a while may know nothing newer. Most of them may have
+        // begun anew.
+        if answered < most && latest < self.latest.load(Ordering::Relaxed) {
+            let text = format!("too few sentinels answer, and name an old {}", self.master);
+            return Err(Fault::new(ErrorClass::NoMaster, text));
+        }
+        self.latest.store(latest, Ordering::Relaxed);
+        Ok(named)
     }
 
     async fn open(

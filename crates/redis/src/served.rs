@@ -86,6 +86,7 @@ pub async fn master(stream: impl Stream) -> Result<Option<(u16, u64)>, NoReply> 
         access,
         is_tls: false,
         servers_are_tls: false,
+        latest: 0.into(),
     };
     let ask = async |mut connection: MultiplexedConnection| sentinels.ask(&mut connection).await;
     let named = connected(stream, ask).await.map_err(refusal)?;

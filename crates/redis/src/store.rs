@@ -3,7 +3,7 @@
 use std::{iter, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{FutureExt as _, future::select_ok};
+use futures::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
@@ -13,13 +13,13 @@ use crate::{
     call::Call,
     config::RedisConfig,
     denials::Denials,
-    error::{corrupt, unavailable},
+    error::{corrupt, garbled, unavailable},
     instruments::Instruments,
     key::KeyPrefix,
     place::{InvalidUrl, Place},
     queue::closed,
     queues::{Queues, Shared},
-    reply,
+    reply::{self, ALLOWED, Reply},
     route::Route,
     script::CheckScript,
     span::{Operation, Spans},
@@ -118,12 +118,21 @@ impl RedisStore {
         seen(plan, self.transaction(plan, &commands).await?)
     }
 
-    /// Whether the server at the end of `route` decides; `key` is one that it serves.
+    /// Whether the server at the end of `route` decides; it serves the slot of `key`.
     async fn probe(&self, route: &Route, key: &str) -> Result<(), StoreError> {
-        let script = &self.script;
+        // A hash that is there already is written with fewer commands. A long name leaves no room
+        // for binary arguments in what a server says that does not know the command, so that its
+        // words can be read.
+        let key = format!("{key}:{:0>112x}", fastrand::u128(..));
+        let (script, key) = (&self.script, key.as_str());
         let call = Call::Probe { script, key };
-        let written = route.run(call, self.ends(), self.timeout()).await;
-        written.map(|_ok| ())
+        let reply = route.run(call, self.ends(), self.timeout()).await?;
+        let reply = Reply::try_from(reply)?;
+        if reply.decisions == [ALLOWED] {
+            Ok(())
+        } else {
+            Err(garbled("a check of a bucket that nobody knows was denied"))
+        }
     }
 
     fn ends(&self) -> Instant {
@@ -170,18 +179,26 @@ impl BucketStore for RedisStore {
         Ok(())
     }
 
-    /// Asks all servers, each to write, as a check does. Of a cluster one node that decides is enough.
+    /// Asks all servers to decide a check. If only some nodes of a cluster do, that is
+    /// [`StoreError::Partial`].
     async fn ping(&self) -> Result<(), StoreError> {
         let probes = self.queues.probes(self.ends()).await?;
         if probes.is_empty() {
             return Err(unavailable("hardly any slot of the cluster is served"));
         }
-        let pings = probes
-            .iter()
-            .map(|(route, key)| self.probe(route, key).boxed());
-        match select_ok(pings).await {
-            Ok(((), _others)) => Ok(()),
-            Err(error) => Err(error),
+        let pings = probes.iter().map(|(route, key)| self.probe(route, key));
+        let failed: Vec<_> = join_all(pings)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
+        let is_part = failed.len() < probes.len();
+        match failed.into_iter().next() {
+            None => Ok(()),
+            Some(error) if is_part && !matches!(error, StoreError::Partial(_)) => {
+                Err(StoreError::Partial(Box::new(error)))
+            }
+            Some(error) => Err(error),
         }
     }
 }

@@ -59,6 +59,7 @@ impl Ways {
                 },
                 is_tls: config.sentinel.tls.unwrap_or(place.is_tls),
                 servers_are_tls: place.is_tls,
+                latest: 0.into(),
             })),
             Topology::Cluster { seeds } => {
                 let (timeout, outages) = (config.connect_timeout, Arc::clone(outages));

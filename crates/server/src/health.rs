@@ -24,6 +24,8 @@ pub(crate) enum Readiness {
     Ready,
     /// They are decided without the store, for this reason.
     Degraded(String),
+    /// Most are; those that concern a part of the store are not decided by it, for this reason.
+    Partly(String),
     /// They are not, for this reason.
     NotReady(String),
 }
@@ -101,8 +103,9 @@ impl Monitor {
 
     /// Asks the store, tells of a change, and returns how long to wait before the next time.
     async fn probe(&self, course: &mut Course) -> Duration {
-        match self.stores.probe().await {
-            Ok(()) => {
+        let outcome = self.stores.probe().await;
+        match outcome {
+            Ok(()) | Err(StoreError::Partial(_)) => {
                 let now = Instant::now();
                 let was_open = self.stores.breaker().close();
                 let pause = course.succeeded(was_open, now);
@@ -112,7 +115,15 @@ impl Monitor {
                     let groups = local.drop_all().await;
                     tracing::info!(groups, "what local buckets have learned is dropped");
                 }
-                self.tell(Readiness::Ready, ServingStatus::Serving);
+                let found = match outcome {
+                    Err(part) if course.lacks_a_part() => Readiness::Partly(part.to_string()),
+                    Err(_) => Readiness::Ready,
+                    Ok(()) => {
+                        course.is_whole();
+                        Readiness::Ready
+                    }
+                };
+                self.tell(found, ServingStatus::Serving);
                 pause
             }
             Err(error) => {
@@ -149,16 +160,23 @@ impl Monitor {
             (Readiness::Degraded(_), Readiness::Ready) => {
                 tracing::info!("recovered: the store decides again");
             }
+            (Readiness::Partly(_), Readiness::Ready) => {
+                tracing::info!("recovered: all of the store decides again");
+            }
             (_, Readiness::Ready) => tracing::info!("ready: the store answers"),
             // Another reason for the same state.
-            (Readiness::Degraded(_), Readiness::Degraded(_)) => {}
+            (Readiness::Degraded(_), Readiness::Degraded(_))
+            | (Readiness::Partly(_), Readiness::Partly(_)) => {}
+            (_, Readiness::Partly(reason)) => {
+                tracing::warn!(reason, "degraded: a part of the store does not decide");
+            }
             (_, Readiness::Degraded(reason)) => {
                 tracing::warn!(
                     reason,
                     "degraded: the store does not decide, this replica decides alone"
                 );
             }
-            (Readiness::Ready, Readiness::NotReady(reason)) => {
+            (Readiness::Ready | Readiness::Partly(_), Readiness::NotReady(reason)) => {
                 tracing::error!(reason, "not ready: checks are not decided");
             }
             (_, Readiness::NotReady(_)) => {}

@@ -32,7 +32,9 @@ pub(crate) fn router(readiness: watch::Receiver<Readiness>, metrics: Option<Metr
 async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {
     match &*readiness.borrow() {
         Readiness::Ready => (StatusCode::OK, "ok\n".to_owned()),
-        Readiness::Degraded(reason) => (StatusCode::OK, format!("degraded: {reason}\n")),
+        Readiness::Degraded(reason) | Readiness::Partly(reason) => {
+            (StatusCode::OK, format!("degraded: {reason}\n"))
+        }
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use toolgate_limit::{BucketStore, MemoryStore, Policies, StoreError, StoreLimiter};
 use toolgate_redis::{InvalidUrl, RedisStore};
 
@@ -75,21 +76,25 @@ impl Stores {
             .counting(self.errors.clone())
     }
 
-    /// Whether the store would decide now. After an outage the way there of each worker must be
-    /// open: one that is still down would fail the first checks.
+    /// Whether the store would decide now; [`StoreError::Partial`] if only a part of it would. After
+    /// an outage the way there of each worker must be open: one that is still down would fail the
+    /// first checks.
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
-        match &self.store {
-            Store::Memory(store) => store.ping().await?,
-            Store::Redis(store) => store.ping().await?,
-        }
-        if !self.breaker.is_open() {
-            return Ok(());
+        let found = match &self.store {
+            Store::Memory(store) => store.ping().await,
+            Store::Redis(store) => store.ping().await,
+        };
+        if !self.breaker.is_open() || found.as_ref().is_err_and(StoreError::is_outage) {
+            return found;
         }
         let of_workers = self.of_workers.lock();
         let of_workers = of_workers.unwrap_or_else(PoisonError::into_inner).clone();
         let pings = of_workers.iter().map(|store| store.ping());
-        futures::future::try_join_all(pings).await?;
-        Ok(())
+        let failed = join_all(pings).await.into_iter().filter_map(Result::err);
+        match failed.max_by_key(StoreError::is_outage) {
+            None => found,
+            Some(error) => Err(error),
+        }
     }
 
     pub(crate) const fn breaker(&self) -> &Arc<Breaker> {

@@ -1,6 +1,10 @@
 //! One direction of a connection.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -22,7 +26,15 @@ pub(super) async fn requests(
     to: impl AsyncWrite + Unpin,
     fault: watch::Receiver<Fault>,
 ) {
-    carry(from, to, fault, |_, _| true).await;
+    // What follows a packet that is lost again and again is not delivered either.
+    let is_stuck = AtomicBool::new(false);
+    let keep = |fault, piece: &mut Vec<u8>| {
+        if matches!(fault, Fault::LargeRequests(most) if piece.len() > most) {
+            is_stuck.store(true, Ordering::Relaxed);
+        }
+        !is_stuck.load(Ordering::Relaxed)
+    };
+    carry(from, to, fault, keep).await;
 }
 
 /// What comes back.

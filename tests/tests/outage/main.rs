@@ -7,8 +7,10 @@
 mod abuse;
 mod admission;
 mod fault;
+mod idle;
 mod local;
 mod looks;
+mod probes;
 mod restarts;
 mod stage;
 mod unavailable;

@@ -16,7 +16,7 @@ use crate::{
 
 /// What docs/redis.md tells operators to grant, for one server.
 pub(crate) const RULE: &str = "resetkeys resetchannels -@all ~tg:* +evalsha +eval +time +hmget +hset +hdel \
-                    +pttl +pexpire +set +multi +exec";
+                    +pttl +pexpire +multi +exec";
 
 /// What a cluster needs on top of it, and what the servers behind sentinels do.
 pub(crate) const OF_CLUSTER: &str = "+cluster|slots +asking";

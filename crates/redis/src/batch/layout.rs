@@ -1,6 +1,6 @@
 //! A batch as arguments of `check.lua`, which describes them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use foldhash::fast::RandomState;
 use redis::{Cmd, cmd};
@@ -53,6 +53,24 @@ pub(super) fn command(
     for field in fields.all {
         command.arg(field);
     }
+    command
+}
+
+/// The bytes of the name of a probe's bucket: with it a probe is larger than a packet, as batches
+/// are. A path that loses such packets passes smaller ones.
+const PROBE_BYTES: usize = 1_600;
+
+/// The script call for one check of one bucket, in the hash `key`.
+pub(crate) fn probe(verb: &str, script: &str, key: &str) -> Cmd {
+    let quota = Quota::new(1, Duration::from_millis(1));
+    let quota = quota.unwrap_or_else(|_| unreachable!("a token a millisecond is a quota"));
+    let one_field_of_quota_one = [1, 1, byte(FIXED_ARGUMENTS) + 1];
+    let one_check_at_cost_one = [1, 1, 1];
+    let layout = [one_field_of_quota_one, one_check_at_cost_one].concat();
+    let mut command = cmd(verb);
+    command.arg(script).arg(1).arg(key);
+    command.arg(integers(&[quota], &[1])).arg(layout);
+    command.arg("p".repeat(PROBE_BYTES));
     command
 }
 

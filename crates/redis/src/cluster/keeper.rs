@@ -31,7 +31,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         let mut pause = BACKOFF.0;
         let mut known = SlotMap::default();
         loop {

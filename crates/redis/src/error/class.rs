@@ -46,6 +46,8 @@ pub enum ErrorClass {
     Moved,
     /// The node takes no more clients.
     MaxClients,
+    /// A command that a check needs is renamed or disabled.
+    UnknownCommand,
     /// The store is closing.
     Closed,
     /// Anything else.
@@ -54,7 +56,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// All classes, in the order of their definition.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Unreachable,
         Self::ConnectionLost,
         Self::Tls,
@@ -75,6 +77,7 @@ impl ErrorClass {
         Self::TryAgain,
         Self::Moved,
         Self::MaxClients,
+        Self::UnknownCommand,
         Self::Closed,
         Self::Other,
     ];
@@ -102,6 +105,7 @@ impl ErrorClass {
             Self::TryAgain => "tryagain",
             Self::Moved => "moved",
             Self::MaxClients => "maxclients",
+            Self::UnknownCommand => "unknown_command",
             Self::Closed => "closed",
             Self::Other => "other",
         }
@@ -136,6 +140,9 @@ impl ErrorClass {
                 Self::NoPermission
             }
             "ERR" if details.starts_with("max number of clients") => Self::MaxClients,
+            // Of a call, and of what a script calls.
+            "ERR" if details.starts_with("unknown command") => Self::UnknownCommand,
+            "ERR" if details.starts_with("Unknown Redis command") => Self::UnknownCommand,
             _ => Self::Other,
         }
     }
@@ -168,6 +175,9 @@ impl ErrorClass {
             Self::Misconfigured => "the disk of this Redis needs care",
             Self::ClusterDown => "a part of the cluster has no master",
             Self::Moved => "this is a cluster; use redis+cluster://",
+            Self::UnknownCommand => {
+                "do not rename or disable the commands that docs/redis.md lists"
+            }
             _ => "",
         }
     }

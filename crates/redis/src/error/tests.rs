@@ -8,6 +8,7 @@ fn refused(reply: &str) -> RedisError {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "it is one table")]
 fn what_redis_says_has_a_class_and_a_remedy() {
     for (reply, class, remedied) in [
         (
@@ -92,7 +93,17 @@ fn what_redis_says_has_a_class_and_a_remedy() {
             "noperm",
             Remedy::Keep,
         ),
-        ("ERR unknown command", "other", Remedy::Keep),
+        (
+            "ERR unknown command 'EVALSHA', with args beginning with: ",
+            "unknown_command",
+            Remedy::Keep,
+        ),
+        (
+            "ERR Unknown Redis command called from script script: 4bcf, on @user_script:200.",
+            "unknown_command",
+            Remedy::Keep,
+        ),
+        ("ERR something new", "other", Remedy::Keep),
     ] {
         let error = refused(reply);
         let fault = Fault::from(&error);
