@@ -14,7 +14,7 @@ use toolgate_trace::words;
 use tracing::Span;
 
 use crate::{
-    ClientConfig, ConfigError, ReplicaStatus, Resolve, SystemResolver,
+    ClientConfig, ConfigError, ConfigFault, ReplicaStatus, Resolve, SystemResolver,
     denials::Denials,
     members::Members,
     outcome,
@@ -83,6 +83,11 @@ impl Client {
         self.denials.hits()
     }
 
+    /// How often `fault` was seen: checks that the limiter refused for it, and attempts to connect.
+    pub fn config_faults(&self, fault: ConfigFault) -> u64 {
+        self.members.faults.count(fault)
+    }
+
     /// Leave to send a check, after the very first attempt to connect if that is under way.
     async fn ticket(&self, deadline: Instant) -> Result<Ticket, LimiterError> {
         let chosen = self.members.choose();
@@ -143,8 +148,9 @@ impl Limiter for Client {
         if !own_stall {
             ticket.report(&result);
         }
-        if let Ok(answer) = &result {
-            self.denials.remember(&check, answer, asked);
+        match &result {
+            Ok(answer) => self.denials.remember(&check, answer, asked),
+            Err(error) => self.members.faults.see_check(&check.server, error),
         }
         result
     }
@@ -168,6 +174,9 @@ impl Limiter for Client {
         };
         span.end(&result);
         ticket.report(&result);
+        if let Err(error) = &result {
+            self.members.faults.see_check(&check.server, error);
+        }
         result
     }
 }

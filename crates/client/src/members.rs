@@ -19,6 +19,7 @@ use crate::{
     breaker::Readiness,
     choice,
     connection::Address,
+    faults::Faults,
     replica::{Replica, Ticket},
     start::Start,
 };
@@ -30,6 +31,7 @@ pub(crate) struct Members {
     endpoint: Arc<str>,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     pub(crate) start: Arc<Start>,
+    pub(crate) faults: Arc<Faults>,
     /// A replica was lost: look the name up again.
     lost: Arc<Notify>,
 }
@@ -42,6 +44,7 @@ impl Members {
             replicas: ArcSwap::default(),
             // The first look at the endpoint.
             start: Arc::new(Start::new(1)),
+            faults: Arc::default(),
             lost: Arc::default(),
         }
     }
@@ -174,7 +177,11 @@ impl Members {
                 continue;
             }
             tracing::info!(limiter = %address.label, "a limiter has joined");
-            let replica = Arc::new(Replica::new(address, &self.config));
+            let replica = Arc::new(Replica::new(
+                address,
+                &self.config,
+                Arc::clone(&self.faults),
+            ));
             self.start.add(1);
             let config = Arc::clone(&self.config);
             let (start, lost) = (Arc::clone(&self.start), Arc::clone(&self.lost));

@@ -26,6 +26,7 @@ use crate::{
     backoff::Waits,
     breaker::{Breaker, BreakerState, Change, Permit, Readiness},
     connection::{self, Address, ConnectError},
+    faults::Faults,
     outcome::{Sign, sign},
     session::{End, Session},
     start::Start,
@@ -38,6 +39,7 @@ pub(crate) struct Replica {
     in_flight: AtomicUsize,
     breaker: Mutex<Breaker>,
     retired: Notify,
+    faults: Arc<Faults>,
 }
 
 /// The state of one limiter replica, for metrics and people.
@@ -98,13 +100,14 @@ impl Ticket {
 }
 
 impl Replica {
-    pub(crate) fn new(address: Address, config: &ClientConfig) -> Self {
+    pub(crate) fn new(address: Address, config: &ClientConfig, faults: Arc<Faults>) -> Self {
         Self {
             address,
             session: ArcSwapOption::empty(),
             in_flight: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(config.breaker, fastrand::Rng::new())),
             retired: Notify::new(),
+            faults,
         }
     }
 
@@ -263,7 +266,8 @@ impl Replica {
 
     fn log_no_connection(&self, known: &mut Known, error: &ConnectError) {
         let limiter = self.endpoint();
-        if std::mem::replace(known, Known::Lost) == Known::Lost {
+        let is_fault = self.faults.see_connection(limiter, error);
+        if std::mem::replace(known, Known::Lost) == Known::Lost || is_fault {
             tracing::debug!(%limiter, %error, "still no connection to the limiter");
         } else {
             tracing::warn!(%limiter, %error, "no connection to the limiter");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::Instant;
 use tonic::Code;
-use toolgate_client::{BreakerState, Cause, Client, ClientConfig, Verdict};
+use toolgate_client::{BreakerState, Cause, Client, ClientConfig, ConfigFault, Verdict};
 use toolgate_limit::{Limiter as _, LimiterError};
 use toolgate_tests::{FakeLimiter, Fault, FaultProxy, Manner, PATIENCE, eventually};
 
@@ -107,6 +107,9 @@ async fn a_rejected_check_says_nothing_against_the_limiter() {
         }
     }
     assert_eq!(gateway.counters().undecided(Cause::Rejected), 40);
+    for fault in [ConfigFault::InvalidArgument, ConfigFault::PermissionDenied] {
+        assert_eq!(gateway.limiter().config_faults(fault), 20);
+    }
     assert_eq!(breaker(&gateway), BreakerState::Closed);
 }
 

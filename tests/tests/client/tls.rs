@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use toolgate_client::{Cause, ClientConfig, TlsFiles, TlsIdentity, Verdict};
+use toolgate_client::{Cause, ClientConfig, ConfigFault, TlsFiles, TlsIdentity, Verdict};
 use toolgate_tests::{Authority, FakeLimiter, Manner, eventually};
 
 use crate::load::{call, config, gateway};
@@ -52,6 +52,8 @@ async fn is_kept_out(settings: ClientConfig) {
         assert_eq!(verdict, Verdict::Allowed { decided: false });
     }
     assert_eq!(gateway.counters().undecided(Cause::Unreachable), 100);
+    let faults = gateway.limiter().config_faults(ConfigFault::Tls);
+    assert!(faults > 0, "a fault of configuration is counted as one");
 }
 
 #[tokio::test]
@@ -81,6 +83,16 @@ async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
         Some(gateway_identity(&stranger)),
     ))
     .await;
+}
+
+/// No wait mends it, as no wait mends a wrong certificate.
+#[tokio::test]
+async fn a_limiter_without_tls_and_a_file_that_is_not_there_are_faults_of_configuration() {
+    let authority = Authority::new();
+    let plain = FakeLimiter::start(Manner::Deny);
+    let url = format!("https://localhost:{}", plain.address().port());
+    is_kept_out(settings(&url, &authority.ca(), None)).await;
+    is_kept_out(settings(&url, &authority.path("missing.pem"), None)).await;
 }
 
 /// Files are read for each connection.

@@ -10,7 +10,7 @@ const ENDPOINT: &str = "http://limiter:7070";
 fn members(config: ClientConfig) -> (Arc<Members>, Arc<Replica>, session::tests::Wire) {
     let members = Members::new(Arc::new(config));
     let address = Address::of(&members.config.endpoint).expect("one address");
-    let replica = Arc::new(Replica::new(address, &members.config));
+    let replica = Arc::new(Replica::new(address, &members.config, Arc::default()));
     let (session, wire) = session::tests::session();
     replica.connect(session);
     members.replicas.store(Arc::new(vec![Arc::clone(&replica)]));
@@ -89,7 +89,7 @@ async fn a_replica_that_asks_to_leave_is_asked_only_while_there_is_no_other() {
     assert!(chosen(&members), "there is no other");
 
     let address = Address::of(&members.config.endpoint).expect("one address");
-    let other = Arc::new(Replica::new(address, &members.config));
+    let other = Arc::new(Replica::new(address, &members.config, Arc::default()));
     let (session, _other_wire) = session::tests::session();
     other.connect(session);
     members.replicas.store(Arc::new(vec![leaving, other]));

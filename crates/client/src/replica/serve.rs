@@ -76,6 +76,7 @@ impl Replica {
                 Ok(connection) => return connection,
                 Err(error) => {
                     let limiter = self.endpoint();
+                    self.faults.see_connection(limiter, &error);
                     tracing::debug!(%limiter, %error, "no connection yet in place of the old one");
                 }
             }

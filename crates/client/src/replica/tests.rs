@@ -5,7 +5,7 @@ use super::*;
 fn replica() -> Replica {
     let config = ClientConfig::new("http://limiter:7070".parse().expect("an endpoint"));
     let address = Address::of(&config.endpoint).expect("one address");
-    Replica::new(address, &config)
+    Replica::new(address, &config, Arc::default())
 }
 
 fn cut() -> End {

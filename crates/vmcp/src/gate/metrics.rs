@@ -9,7 +9,9 @@ use prometheus_client::{
     encoding::DescriptorEncoder,
     registry::{Registry, Unit},
 };
-use toolgate_client::{BreakerState, Cause, Client, FailOpen, OnUnavailable, ReplicaStatus};
+use toolgate_client::{
+    BreakerState, Cause, Client, ConfigFault, FailOpen, OnUnavailable, ReplicaStatus,
+};
 use toolgate_limit::Limiter;
 use toolgate_telemetry::{TracedHistogram, counter, counters, gauges};
 
@@ -105,6 +107,12 @@ impl Collector for Remote {
             "toolgate_client_deny_cache_hits",
             "Calls that were denied without asking the limiter, whose denial is remembered",
             self.0.deny_cache_hits(),
+        )?;
+        counters(
+            &mut encoder,
+            "toolgate_client_config_faults",
+            "Checks refused and connections not made for a fault of configuration, by which",
+            ConfigFault::ALL.map(|f| ([("cause", f.as_str())], self.0.config_faults(f))),
         )?;
         show(&self.0.replicas(), encoder)
     }
