@@ -252,6 +252,6 @@ fn denied() -> CheckResponse {
             remaining: 0,
             full_after: duration(70),
         }],
-        degraded: false,
+        ..CheckResponse::default()
     }
 }

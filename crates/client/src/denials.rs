@@ -1,97 +1,67 @@
-//! The deny cache: denials that the limiter need not be asked for again.
+//! The deny cache of a client: denials that its limiters need not be asked for again.
 //!
-//! It is that of the limiter's own store, one step nearer to the caller, and by the same rules. A
-//! denial tells when its bucket will hold the tokens, and nothing but time fills a bucket. Until
-//! then the same cost of the same bucket is denied, whoever asks and whichever replica would have
-//! decided. The limiter's time of the denial is not known, only that it lies between the check and
-//! its answer. Counted from before the check was sent, nobody is denied longer than the limiter
-//! would deny; what is left to wait counts from the answer, so that whoever waits as told has
-//! waited enough.
+//! It is the cache of the limiter's own store, one step nearer to the caller. The client knows no
+//! policies, and needs none: the reply to a denied check shows all of its buckets, and a check can
+//! touch four at most. That a bucket was reset or its limit raised is seen when the denial is
+//! forgotten, soon enough for people who wait for it.
 //!
-//! The client knows no policies, and needs none: a denial names the limit that refused, and so the
-//! bucket. A check can touch four at most. That a bucket was reset or its limit raised is seen when
-//! the denial is forgotten, soon enough for people who wait for it.
-//!
-//! What a limiter has decided without its store is not remembered. It speaks for the buckets of one
-//! replica, and the others, and the store once it is back, may say something else.
+//! A limiter's denial without its store is not remembered. It speaks for the buckets of one replica,
+//! and the others, and the store once it is back, may say something else.
 
 use std::{
-    collections::HashMap,
-    mem,
-    num::NonZeroU32,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    hash::{Hash, Hasher},
     time::Duration,
 };
 
-use foldhash::fast::RandomState;
+use hashbrown::Equivalent;
 use tokio::time::Instant;
 use toolgate_limit::{
-    Answer, BucketStatus, Check, Decision, Denial, Group, Operation, Scope, ServerId, UserKey,
+    Answer, BucketStatus, Check, Decision, Denials as Cache, Identity, Operation, Scope, ServerId,
 };
 
 use crate::counters::Counter;
 
-/// The most denials in one of two generations, which is some megabytes for both.
-const MAX_DENIALS: usize = 8_192;
+/// The most buckets in one of two generations, which is some megabytes for both.
+const MAX_BUCKETS: usize = 8_192;
 
 /// What was denied of late.
 #[derive(Debug)]
 pub(crate) struct Denials {
-    longest: Duration,
-    began: Instant,
-    /// When the last of all waits ends, in nanoseconds since `began`. From then on no check has to
-    /// look, which is nearly always where nobody reaches a limit.
-    ends: AtomicU64,
-    generations: Mutex<Generations>,
+    cache: Cache<Bucket>,
     hits: Counter,
 }
 
-/// The older generation is dropped as a whole when the younger is full or as old as a denial may
-/// be, so nothing has to be looked for.
-#[derive(Debug)]
-struct Generations {
-    since: Instant,
-    younger: Map,
-    older: Map,
-}
-
-type Map = HashMap<Bucket, Remembered, RandomState>;
-
 /// One bucket, and what was asked of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Bucket {
     server: ServerId,
-    group: Group,
+    /// None: all callers share it.
+    user: Option<User<Box<str>>>,
     operation: Option<Operation>,
-    cost: NonZeroU32,
+    cost: u32,
 }
 
-#[derive(Clone, Debug)]
-struct Remembered {
-    /// When the check was about to be sent that was denied.
-    sent: Instant,
-    answered: Instant,
-    retry_after: Duration,
-    /// The refusing bucket then.
-    status: BucketStatus,
+/// The same by reference.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Name<'a> {
+    server: &'a ServerId,
+    user: Option<User<&'a str>>,
+    operation: Option<&'a Operation>,
+    cost: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum User<T> {
+    Anonymous,
+    Named { issuer: T, subject: T },
 }
 
 impl Denials {
     /// Remembers each denial for `longest` at most; zero for none at all.
     pub(crate) fn new(longest: Duration) -> Self {
-        let began = Instant::now();
+        let now = Instant::now().into_std();
         Self {
-            longest,
-            began,
-            ends: AtomicU64::new(0),
-            generations: Mutex::new(Generations {
-                since: began,
-                younger: Map::default(),
-                older: Map::default(),
-            }),
+            cache: Cache::new(longest, MAX_BUCKETS, now),
             hits: Counter::default(),
         }
     }
@@ -101,21 +71,12 @@ impl Denials {
         self.hits.get()
     }
 
-    /// The denial of `check` at `now`, if a bucket that it could touch is known not to hold the
-    /// tokens yet. It shows that bucket alone.
+    /// The denial of `check` at `now`, if its buckets are known and one of them refuses.
     pub(crate) fn answer(&self, check: &Check, now: Instant) -> Option<Answer> {
-        // One that is being remembered just now may be missed: then its check is asked, as before.
-        if self.nanos(now) >= self.ends.load(Ordering::Relaxed) {
-            return None;
-        }
-        let buckets = buckets(check);
-        let generations = self.lock();
-        let answer = buckets.into_iter().flatten().find_map(|bucket| {
-            let known = generations.younger.get(&bucket);
-            let known = known.or_else(|| generations.older.get(&bucket))?;
-            known.again(self.longest, bucket.cost, now)
-        });
-        drop(generations);
+        let now = now.into_std();
+        let known = self.cache.look(now)?;
+        let answer = known.answer(names(check), check.cost.get(), now);
+        drop(known);
         if answer.is_some() {
             self.hits.increment();
         }
@@ -128,101 +89,113 @@ impl Denials {
         let Decision::Denied(denial) = &answer.decision else {
             return;
         };
-        if answer.degraded || self.longest.is_zero() {
-            return;
-        }
         // A limit that this version could not read whole has no status; it may be another bucket.
-        let mut statuses = answer.buckets.iter();
-        let status = statuses.find(|status| status.limit == denial.limit);
-        let (Some(retry_after), Some(status)) = (denial.retry_after, status) else {
+        let is_whole = answer.buckets.iter().any(|b| b.limit == denial.limit);
+        if !is_whole || !self.cache.remembers(answer) {
             return;
-        };
-        let bucket = Bucket {
-            server: check.server.clone(),
-            group: match denial.limit.scope() {
-                Scope::Global => Group::Global,
-                Scope::PerUser => Group::User(UserKey::of(&check.identity)),
-            },
-            operation: denial.limit.operation().cloned(),
-            cost: check.cost,
-        };
-        let remembered = Remembered {
-            sent,
-            answered: Instant::now(),
-            retry_after,
-            status: status.clone(),
-        };
-        let mut generations = self.lock();
-        let age = sent.saturating_duration_since(generations.since);
-        if age >= self.longest || generations.younger.len() >= MAX_DENIALS {
-            generations.since = sent;
-            generations.older = mem::take(&mut generations.younger);
         }
-        generations.younger.insert(bucket, remembered);
-        drop(generations);
-        let lasts = u64::try_from(retry_after.min(self.longest).as_nanos()).unwrap_or(u64::MAX);
-        let ends = self.nanos(sent).saturating_add(lasts);
-        self.ends.fetch_max(ends, Ordering::Relaxed);
-    }
-
-    fn nanos(&self, instant: Instant) -> u64 {
-        let since = instant.saturating_duration_since(self.began);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Generations> {
-        self.generations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let times = (sent.into_std(), Instant::now().into_std());
+        let buckets = names(check).map(|name| (name.into(), name.status(answer)));
+        self.cache.remember(answer, times, buckets);
     }
 }
 
 /// All that `check` could touch, in the order of a plan.
-fn buckets(check: &Check) -> [Option<Bucket>; 4] {
-    let bucket = |group: &Group, operation: Option<&Operation>| Bucket {
-        server: check.server.clone(),
-        group: group.clone(),
-        operation: operation.cloned(),
-        cost: check.cost,
-    };
-    let (all, user) = (Group::Global, Group::User(UserKey::of(&check.identity)));
-    let of_operation = |group| {
-        let operation = check.operation.as_ref()?;
-        Some(bucket(group, Some(operation)))
-    };
-    [
-        Some(bucket(&all, None)),
-        of_operation(&all),
-        Some(bucket(&user, None)),
-        of_operation(&user),
-    ]
+fn names(check: &Check) -> impl Iterator<Item = Name<'_>> {
+    let users = [None, Some(User::of(&check.identity))];
+    let operation = check.operation.as_ref();
+    users.into_iter().flat_map(move |user| {
+        let name = move |operation| Name {
+            server: &check.server,
+            user,
+            operation,
+            cost: check.cost.get(),
+        };
+        let of_operation = operation.map(|operation| name(Some(operation)));
+        [Some(name(None)), of_operation].into_iter().flatten()
+    })
 }
 
-impl Remembered {
-    /// The same denial at `now`, unless its wait is over or it is older than `longest`.
-    fn again(&self, longest: Duration, cost: NonZeroU32, now: Instant) -> Option<Answer> {
-        let age = now.saturating_duration_since(self.sent);
-        if age >= self.retry_after.min(longest) {
-            return None;
+impl<'a> User<&'a str> {
+    /// Groups make no other user, and all without a subject are one.
+    fn of(identity: &'a Identity) -> Self {
+        match identity.subject() {
+            None => Self::Anonymous,
+            Some(subject) => Self::Named {
+                issuer: identity.issuer().unwrap_or_default(),
+                subject,
+            },
         }
-        let passed = now.saturating_duration_since(self.answered);
-        let denial = Denial {
-            limit: self.status.limit.clone(),
-            retry_after: Some(self.retry_after.saturating_sub(passed)),
-            cost: cost.get(),
+    }
+}
+
+impl Name<'_> {
+    /// What `answer` says of this bucket.
+    fn status(self, answer: &Answer) -> Option<&BucketStatus> {
+        let scope = match self.user {
+            None => Scope::Global,
+            Some(_) => Scope::PerUser,
         };
-        let status = BucketStatus {
-            full_after: self.status.full_after.saturating_sub(passed),
-            ..self.status.clone()
+        let is_own = |status: &&BucketStatus| {
+            status.limit.scope() == scope && status.limit.operation() == self.operation
         };
-        Some(Answer {
-            decision: Decision::Denied(denial),
-            buckets: vec![status],
-            unlimited: false,
-            shadowed: None,
-            degraded: false,
-        })
+        answer.buckets.iter().find(is_own)
+    }
+}
+
+impl Bucket {
+    fn name(&self) -> Name<'_> {
+        let user = self.user.as_ref().map(|user| match user {
+            User::Anonymous => User::Anonymous,
+            User::Named { issuer, subject } => User::Named {
+                issuer: &**issuer,
+                subject: &**subject,
+            },
+        });
+        Name {
+            server: &self.server,
+            user,
+            operation: self.operation.as_ref(),
+            cost: self.cost,
+        }
+    }
+}
+
+impl From<Name<'_>> for Bucket {
+    fn from(name: Name<'_>) -> Self {
+        let user = name.user.map(|user| match user {
+            User::Anonymous => User::Anonymous,
+            User::Named { issuer, subject } => User::Named {
+                issuer: issuer.into(),
+                subject: subject.into(),
+            },
+        });
+        Self {
+            server: name.server.clone(),
+            user,
+            operation: name.operation.cloned(),
+            cost: name.cost,
+        }
+    }
+}
+
+impl Equivalent<Bucket> for Name<'_> {
+    fn equivalent(&self, bucket: &Bucket) -> bool {
+        *self == bucket.name()
+    }
+}
+
+impl PartialEq for Bucket {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Bucket {}
+
+impl Hash for Bucket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
     }
 }
 

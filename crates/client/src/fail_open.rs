@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Duration, Instant};
-use toolgate_limit::{Answer, Check, Decision, Denial, Limiter, LimiterError};
+use toolgate_limit::{Answer, Check, Decision, Denial, Limiter, LimiterError, ServerId};
 use toolgate_trace::words;
 use tracing::Span;
 
-use crate::{Cause, Counters};
+use crate::{Cause, Counters, unnamed::Unnamed};
 
 /// What becomes of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub enum OnUnavailable {
 /// Turns a limiter that may fail into one that always answers.
 ///
 /// On the caller's current span it records `rate_limit.decision` (`allowed`, `denied`, `fail_open` if
-/// the call runs undecided, `refused` if it does not; of a limiter in this process also `unlimited`
-/// and `shadow_denied`) and `rate_limit.fail_open`. If there was a decision, `rate_limit.degraded`; if
+/// the call runs undecided, `refused` if it does not, `unlimited` if nothing limits it; of a limiter in
+/// this process also `shadow_denied`) and `rate_limit.fail_open`. If there was a decision, `rate_limit.degraded`; if
 /// it was a denial, `rate_limit.rejected_by` (`global` or `per_user`, and what is limited:
 /// `per_user_tool`) and `rate_limit.retry_after_ms`; if there was none, `rate_limit.cause`, a
 /// [`Cause`]. A [`Client`](crate::Client) adds `rate_limit.deny_cache` where it has asked nobody. A
@@ -51,6 +51,7 @@ pub struct FailOpen<L> {
     on_unavailable: OnUnavailable,
     counters: Counters,
     outage: Mutex<Option<Outage>>,
+    unnamed: Unnamed,
 }
 
 /// A time in which calls were not decided.
@@ -71,18 +72,21 @@ impl<L: Limiter> FailOpen<L> {
             on_unavailable,
             counters: Counters::default(),
             outage: Mutex::new(None),
+            unnamed: Unnamed::default(),
         }
     }
 
     /// Decides, and pays if allowed. It takes as long as the limiter does, which for a
     /// [`Client`](crate::Client) is at most its timeout.
     pub async fn check(&self, check: Check) -> Verdict {
-        self.settle(self.limiter.check(check).await)
+        let server = check.server.clone();
+        self.settle(&server, self.limiter.check(check).await)
     }
 
     /// Decides, and pays nothing.
     pub async fn peek(&self, check: Check) -> Verdict {
-        self.settle(self.limiter.peek(check).await)
+        let server = check.server.clone();
+        self.settle(&server, self.limiter.peek(check).await)
     }
 
     /// What was decided so far, and what was not.
@@ -90,15 +94,22 @@ impl<L: Limiter> FailOpen<L> {
         &self.counters
     }
 
+    /// Checks and peeks of servers that no policy names, which are not limited. Each such server is
+    /// a warning in the log, once.
+    pub fn unnamed(&self) -> u64 {
+        self.unnamed.checks.get()
+    }
+
     /// The limiter itself.
     pub const fn limiter(&self) -> &L {
         &self.limiter
     }
 
-    fn settle(&self, result: Result<Answer, LimiterError>) -> Verdict {
+    fn settle(&self, server: &ServerId, result: Result<Answer, LimiterError>) -> Verdict {
         let verdict = match result {
             Ok(answer) => {
                 self.log_decided();
+                self.unnamed.see(server, &answer);
                 record_answer(&Span::current(), &answer);
                 match answer.decision {
                     Decision::Allowed => Verdict::Allowed { decided: true },

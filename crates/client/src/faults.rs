@@ -19,7 +19,7 @@ use toolgate_limit::{LimiterError, ServerId};
 use crate::{connection::ConnectError, counters::Counter};
 
 /// A fault is logged again after so long.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 
 /// The most faults that are told apart; those beyond are logged together, by kind.
 const MAX_KNOWN: usize = 64;
@@ -106,7 +106,7 @@ impl ConfigFault {
         match error {
             ConnectError::TlsFile { .. } => Some(Self::Tls),
             ConnectError::Transport(error) => is_of_tls(error).then_some(Self::Tls),
-            // A limiter refuses a certificate when the client has taken the connection for made.
+            // The limiter's side of a handshake can fail when the client's is done.
             ConnectError::Stream(status) if is_of_tls(status) => Some(Self::Tls),
             ConnectError::Stream(status) => Self::of_code(&format!("{:?}", status.code())),
             ConnectError::Name(_) | ConnectError::Timeout => None,
@@ -128,7 +128,9 @@ fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
         let held = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
-        if error.is::<rustls::Error>() || held.is_some_and(|held| held.is::<rustls::Error>()) {
+        if error.is::<rustls::Error>()
+            || held.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+        {
             return true;
         }
         next = error.source();

@@ -82,6 +82,7 @@ mod session;
 mod span;
 mod stall;
 mod start;
+mod unnamed;
 mod waiting;
 
 pub use backoff::Backoff;

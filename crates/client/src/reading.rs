@@ -17,7 +17,9 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The answer to `check`. Where `reply` cannot be read whole the answer has no statuses, and a
 /// denial's limit is what could be read of it.
 pub(crate) fn answer(reply: pb::CheckResponse, check: &Check) -> Result<Answer, InvalidField> {
-    let (said, degraded) = (reply.decision(), reply.degraded);
+    let (said, degraded, unlimited) = (reply.decision(), reply.degraded, reply.unlimited);
+    // Whatever its name, there is one.
+    let policy = (!reply.policy.is_empty()).then(|| check.server.clone());
     // Denials are few, and small.
     let denied = (said == pb::Decision::Denied).then(|| reply.clone());
     let decision = match (reply.into_answer(check), said, denied) {
@@ -34,7 +36,8 @@ pub(crate) fn answer(reply: pb::CheckResponse, check: &Check) -> Result<Answer, 
     Ok(Answer {
         decision,
         degraded,
-        unlimited: false,
+        unlimited,
+        policy,
         ..Answer::unlimited()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Bucket, GoDuration, Limit, Plan, Timestamp};
+use crate::{Bucket, GoDuration, Limit, Plan, ServerId, Timestamp};
 
 /// Whether a call may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,27 +74,34 @@ pub struct BucketStatus {
 pub struct Answer {
     /// Whether the call may run.
     pub decision: Decision,
-    /// One status for each bucket of the plan, in its order. A denial that was remembered shows the
-    /// refusing bucket alone. None at all: nothing limits the call, or it was allowed by a remote
-    /// limiter that was not asked for them.
+    /// One status for each bucket of the plan, in its order. None at all: nothing limits the call, or
+    /// it was allowed by a remote limiter that was not asked for them.
     pub buckets: Vec<BucketStatus>,
-    /// Nothing limits the call. A remote limiter does not say so.
+    /// Nothing limits the call.
     pub unlimited: bool,
+    /// The server whose policy decided. None of an unlimited call: no policy names its server. None of
+    /// any other: it was allowed, and buckets were not asked for either.
+    pub policy: Option<ServerId>,
     /// The denial that a policy in shadow mode has kept back.
     pub shadowed: Option<Denial>,
     /// Decided without the store.
     pub degraded: bool,
+    /// By how much the times in this answer may be above the truth; they are never below it. Zero
+    /// unless it comes from a deny cache.
+    pub uncertainty: Duration,
 }
 
 impl Answer {
-    /// Nothing limits this call.
+    /// Nothing limits this call, and no policy names its server.
     pub const fn unlimited() -> Self {
         Self {
             decision: Decision::Allowed,
             buckets: Vec::new(),
             unlimited: true,
+            policy: None,
             shadowed: None,
             degraded: false,
+            uncertainty: Duration::ZERO,
         }
     }
 
@@ -172,8 +179,10 @@ fn answer(plan: &Plan, decision: Decision, buckets: &[Bucket], now: Timestamp) -
         decision,
         buckets: plan.limits().zip(shown).map(status).collect(),
         unlimited: false,
+        policy: (!omit).then(|| plan.server().clone()),
         shadowed: None,
         degraded: false,
+        uncertainty: Duration::ZERO,
     }
 }
 

@@ -67,6 +67,7 @@
 mod bucket;
 mod clock;
 mod decision;
+mod denials;
 mod duration;
 mod identity;
 mod key;
@@ -86,6 +87,7 @@ mod trace;
 pub use bucket::Bucket;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use decision::{Answer, BucketStatus, Decision, Denial, peek, take};
+pub use denials::{Denials, Look};
 pub use duration::{DurationError, GoDuration};
 pub use identity::Identity;
 pub use key::{Group, UserKey};

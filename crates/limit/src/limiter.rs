@@ -131,14 +131,18 @@ impl StoreLimiter {
         let mut plans = Vec::with_capacity(checks.len());
         let mut modes = Vec::with_capacity(checks.len());
         for check in checks {
-            let plan = plan(&snapshot, check);
-            modes.push(plan.as_ref().map(|(_, mode)| *mode));
-            plans.extend(plan.map(|(plan, _)| plan.omitting_buckets(omit_buckets)));
+            match plan(&snapshot, check) {
+                Ok((plan, mode)) => {
+                    modes.push(Ok(mode));
+                    plans.push(plan.omitting_buckets(omit_buckets));
+                }
+                Err(unlimited) => modes.push(Err(unlimited)),
+            }
         }
         let mut decided = self.store.take(plans).await.into_iter();
-        let answer = |mode: Option<Mode>| match mode {
-            None => Ok(Answer::unlimited()),
-            Some(mode) => {
+        let answer = |mode: Result<Mode, Unlimited>| match mode {
+            Err(unlimited) => Ok(unlimited.into()),
+            Ok(mode) => {
                 let decided = decided.next().unwrap_or_else(|| Err(no_answer()));
                 Ok(self.under(mode, decided?))
             }
@@ -148,10 +152,10 @@ impl StoreLimiter {
 
     /// As [`Limiter::peek`], for a caller who may want to ask somebody else after a failure.
     pub async fn look(&self, check: &Check) -> Result<Answer, StoreError> {
-        let Some((plan, mode)) = plan(&self.policies.snapshot(), check) else {
-            return Ok(Answer::unlimited());
-        };
-        Ok(self.under(mode, self.store.peek(plan).await?))
+        match plan(&self.policies.snapshot(), check) {
+            Err(unlimited) => Ok(unlimited.into()),
+            Ok((plan, mode)) => Ok(self.under(mode, self.store.peek(plan).await?)),
+        }
     }
 
     /// The buckets of `policy` that all callers share, or those of one user; of one operation or
@@ -202,12 +206,27 @@ impl StoreLimiter {
     }
 }
 
-/// The buckets that `check` touches and what its policy does with a denial; none if nothing limits
-/// the call.
-fn plan(snapshot: &Snapshot, check: &Check) -> Option<(Plan, Mode)> {
-    let policy = snapshot.policy(&check.server)?;
+/// Nothing limits a call, although this policy names its server, if any does.
+struct Unlimited(Option<ServerId>);
+
+impl From<Unlimited> for Answer {
+    fn from(Unlimited(policy): Unlimited) -> Self {
+        Self {
+            policy,
+            ..Self::unlimited()
+        }
+    }
+}
+
+/// The buckets that `check` touches and what its policy does with a denial; an error if nothing
+/// limits the call.
+fn plan(snapshot: &Snapshot, check: &Check) -> Result<(Plan, Mode), Unlimited> {
+    let policy = snapshot.policy(&check.server).ok_or(Unlimited(None))?;
     let plan = policy.plan(check);
-    (!plan.is_empty()).then(|| (plan, policy.mode()))
+    if plan.is_empty() {
+        return Err(Unlimited(Some(policy.server().clone())));
+    }
+    Ok((plan, policy.mode()))
 }
 
 fn no_answer() -> StoreError {

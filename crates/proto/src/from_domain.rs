@@ -19,6 +19,9 @@ impl From<Answer> for pb::CheckResponse {
             denial,
             buckets: answer.buckets.iter().map(Into::into).collect(),
             degraded: answer.degraded,
+            unlimited: answer.unlimited,
+            policy: answer.policy.map(|s| s.to_string()).unwrap_or_default(),
+            uncertainty: (!answer.uncertainty.is_zero()).then(|| duration(answer.uncertainty)),
         }
     }
 }

@@ -35,9 +35,16 @@ impl pb::CheckResponse {
         Ok(Answer {
             decision,
             buckets,
-            unlimited: false,
+            unlimited: self.unlimited,
+            // A name in words that this version does not know is still the name of a policy.
+            policy: (!self.policy.is_empty())
+                .then(|| self.policy.parse().unwrap_or_else(|_| check.server.clone())),
             shadowed: None,
             degraded: self.degraded,
+            uncertainty: match self.uncertainty {
+                None => Duration::ZERO,
+                Some(uncertainty) => span(uncertainty, "uncertainty")?,
+            },
         })
     }
 }
@@ -153,21 +160,28 @@ mod tests {
             decision: Decision::Denied(denial),
             buckets,
             unlimited: false,
+            policy: Some(check.server.clone()),
             shadowed: None,
             degraded: true,
+            uncertainty: Duration::from_micros(1_234),
         }
     }
 
     #[test]
     fn an_answer_reads_from_its_reply_as_it_was() -> Result<(), NameError> {
         let check = check()?;
-        // Whether anything limits the call is not on the wire.
         let allowed = Answer {
             unlimited: false,
             ..Answer::unlimited()
         };
+        let without_bucket = Answer {
+            policy: Some(check.server.clone()),
+            ..Answer::unlimited()
+        };
         for answer in [
             allowed,
+            Answer::unlimited(),
+            without_bucket,
             denied(&check, Some(Duration::from_micros(5_900_001))),
             denied(&check, None),
         ] {

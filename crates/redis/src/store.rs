@@ -174,8 +174,10 @@ impl BucketStore for RedisStore {
 
     async fn reset(&self, plan: Plan) -> Result<(), StoreError> {
         let commands: Vec<_> = on_each_hash("HDEL", &plan, self.script.keys()).collect();
+        // Ends with this call, whatever comes of it.
+        let resetting = self.denials.resetting();
         self.transaction(&plan, &commands).await?;
-        self.denials.forget();
+        resetting.done();
         Ok(())
     }
 

@@ -130,7 +130,7 @@ pub(crate) fn work(step: &str, repetitions: usize) {
     }
 }
 
-/// As one that is remembered: it shows the refusing bucket alone.
+/// With the refusing bucket alone.
 fn refusal(plan: &Plan) -> Answer {
     let limit = plan.limits().last().expect("a limit");
     let denial = Denial {

@@ -111,11 +111,33 @@ async fn other_users_and_other_costs_are_asked_about() {
     assert!(is_allowed(&client, costing(5, "bob")).await);
     assert!(is_allowed(&client, costing(5, "bob")).await);
 
-    // Nothing is left for anybody, which nobody is asked about twice.
+    // Nothing is left for anybody. Each is asked about once, as their own wait may be longer.
     assert!(!is_allowed(&client, costing(1, "carol")).await);
     let before = client.deny_cache_hits();
     assert!(!is_allowed(&client, costing(1, "dave")).await);
+    assert_eq!(client.deny_cache_hits(), before);
+    assert!(!is_allowed(&client, costing(1, "dave")).await);
     assert_eq!(client.deny_cache_hits(), before + 1);
+}
+
+/// Ten seconds were told, the wait of the bucket that all share. Hers took an hour.
+#[tokio::test]
+async fn the_longest_wait_is_told_also_from_memory() {
+    let spec =
+        "global: {maxTokens: 3, refillPeriod: 30s}, perUser: {maxTokens: 1, refillPeriod: 1h}";
+    let limiter = limiter(spec).await;
+    let client = Client::new(remembering(limiter.endpoint())).expect("valid settings");
+    for user in ["alice", "bob", "carol"] {
+        assert!(is_allowed(&client, call_of(user)).await);
+    }
+    let just_under_an_hour = Duration::from_mins(59);
+    for _ in 0..3 {
+        // Dave's own bucket is full, so the wait that he is told is the shared one's.
+        assert!(wait(&client, call_of("dave")).await <= Duration::from_secs(10));
+        for user in ["alice", "bob"] {
+            assert!(wait(&client, call_of(user)).await > just_under_an_hour);
+        }
+    }
 }
 
 /// Her next token is a day away.

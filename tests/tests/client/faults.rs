@@ -6,8 +6,8 @@ use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::Instant;
 use tonic::Code;
 use toolgate_client::{BreakerState, Cause, Client, ClientConfig, ConfigFault, Verdict};
-use toolgate_limit::{Limiter as _, LimiterError};
-use toolgate_tests::{FakeLimiter, Fault, FaultProxy, Manner, PATIENCE, eventually};
+use toolgate_limit::{Check, Limiter as _, LimiterError};
+use toolgate_tests::{FakeLimiter, Fault, FaultProxy, Limiter, Manner, PATIENCE, eventually};
 
 use crate::load::{Gateway, call, config, gateway, http, impatient};
 
@@ -111,6 +111,27 @@ async fn a_rejected_check_says_nothing_against_the_limiter() {
         assert_eq!(gateway.limiter().config_faults(fault), 20);
     }
     assert_eq!(breaker(&gateway), BreakerState::Closed);
+}
+
+/// A mistyped name ran unlimited, and looked like a server whose policy has no limit for the call.
+#[tokio::test]
+async fn a_server_that_no_policy_names_is_told_from_one_without_a_limit_for_the_call() {
+    let spec = "tools: [{name: search, global: {maxTokens: 5, refillPeriod: 24h}}]";
+    let limiter = Limiter::of_spec(spec, [""; 0]).await.expect("a limiter");
+    let gateway = gateway(config(limiter.endpoint()));
+    let decided = Verdict::Allowed { decided: true };
+    eventually("the limiter decides", async || {
+        (gateway.check(call()).await == decided).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.unnamed(), 0, "it has a policy");
+    let mistyped = || Check {
+        server: "test/sever".parse().expect("valid"),
+        ..call()
+    };
+    assert_eq!(gateway.check(mistyped()).await, decided);
+    assert_eq!(gateway.peek(mistyped()).await, decided);
+    assert_eq!(gateway.unnamed(), 2);
 }
 
 #[tokio::test]

@@ -52,8 +52,19 @@ async fn is_kept_out(settings: ClientConfig) {
         assert_eq!(verdict, Verdict::Allowed { decided: false });
     }
     assert_eq!(gateway.counters().undecided(Cause::Unreachable), 100);
-    let faults = gateway.limiter().config_faults(ConfigFault::Tls);
-    assert!(faults > 0, "a fault of configuration is counted as one");
+}
+
+/// As [`is_kept_out`], for what the client itself finds wrong.
+async fn is_at_fault(settings: ClientConfig) {
+    let gateway = gateway(settings);
+    eventually("a fault of configuration is counted as one", async || {
+        assert_eq!(
+            gateway.check(call()).await,
+            Verdict::Allowed { decided: false }
+        );
+        (gateway.limiter().config_faults(ConfigFault::Tls) > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -70,6 +81,7 @@ async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
     let by_address = format!("https://127.0.0.1:{port}");
     let mut named = settings(&by_address, &authority.ca(), identity());
     is_kept_out(named.clone()).await;
+    is_at_fault(named.clone()).await;
     if let Some(tls) = &mut named.tls {
         tls.server_name = Some("localhost".to_owned());
     }
@@ -77,6 +89,7 @@ async fn a_limiter_and_its_caller_know_each_other_by_their_certificates() {
 
     is_kept_out(settings(&url, &authority.ca(), None)).await;
     is_kept_out(settings(&url, &stranger.ca(), identity())).await;
+    is_at_fault(settings(&url, &stranger.ca(), identity())).await;
     is_kept_out(settings(
         &url,
         &authority.ca(),
@@ -91,8 +104,8 @@ async fn a_limiter_without_tls_and_a_file_that_is_not_there_are_faults_of_config
     let authority = Authority::new();
     let plain = FakeLimiter::start(Manner::Deny);
     let url = format!("https://localhost:{}", plain.address().port());
-    is_kept_out(settings(&url, &authority.ca(), None)).await;
-    is_kept_out(settings(&url, &authority.path("missing.pem"), None)).await;
+    is_at_fault(settings(&url, &authority.ca(), None)).await;
+    is_at_fault(settings(&url, &authority.path("missing.pem"), None)).await;
 }
 
 /// Files are read for each connection.

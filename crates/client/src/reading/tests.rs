@@ -41,6 +41,7 @@ fn reply(decision: pb::Decision) -> pb::CheckResponse {
             full_after: seconds(60),
         }],
         degraded: true,
+        ..pb::CheckResponse::default()
     }
 }
 

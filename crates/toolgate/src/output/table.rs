@@ -129,7 +129,10 @@ fn is_denied(answer: &pb::CheckResponse) -> bool {
 fn note(answer: &pb::CheckResponse) -> Option<&'static str> {
     if answer.degraded {
         Some("degraded")
+    } else if answer.unlimited && answer.policy.is_empty() {
+        Some("unlimited: no policy names this server")
     } else if answer.buckets.is_empty() && !is_denied(answer) {
+        // What an older limiter answers says no more.
         Some("unlimited")
     } else {
         None

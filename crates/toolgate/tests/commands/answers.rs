@@ -53,6 +53,6 @@ pub(crate) fn denied() -> pb::CheckResponse {
             message: "10 calls per 1m per user of tool github_search; retry in 5.9s".to_owned(),
         }),
         buckets: vec![bucket(refusing, 0)],
-        degraded: false,
+        ..pb::CheckResponse::default()
     }
 }

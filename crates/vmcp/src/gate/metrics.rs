@@ -86,6 +86,12 @@ impl Collector for Verdicts {
             "toolgate_client_refused",
             "Calls that were refused without a decision of the limiter, by why there was none",
             refused,
+        )?;
+        counter(
+            &mut encoder,
+            "toolgate_client_unnamed_checks",
+            "Checks of a server that no policy names, which are not limited",
+            self.limiter.unnamed(),
         )
     }
 }

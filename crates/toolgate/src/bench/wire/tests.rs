@@ -129,7 +129,7 @@ fn response() -> pb::CheckResponse {
             status(pb::Scope::PerUser, None, 100),
             status(pb::Scope::PerUser, Some("tool-1"), 2_147_483_647),
         ],
-        degraded: false,
+        ..pb::CheckResponse::default()
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) struct CheckResponse<'a> {
     denial: Option<Denial<'a>>,
     buckets: Vec<BucketStatus<'a>>,
     degraded: bool,
+    unlimited: bool,
+    policy: &'a str,
+    uncertainty: Option<Text<prost_types::Duration>>,
 }
 
 #[derive(Serialize)]
@@ -137,6 +140,9 @@ impl<'a> From<&'a pb::CheckResponse> for CheckResponse<'a> {
             }),
             buckets: answer.buckets.iter().map(Into::into).collect(),
             degraded: answer.degraded,
+            unlimited: answer.unlimited,
+            policy: &answer.policy,
+            uncertainty: answer.uncertainty.map(Text),
         }
     }
 }

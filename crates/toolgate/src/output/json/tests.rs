@@ -31,13 +31,17 @@ fn a_denial_has_the_protobuf_json_form() {
             full_after: Some(duration(59, 1_000)),
         }],
         degraded: true,
+        unlimited: false,
+        policy: "default/research".to_owned(),
+        uncertainty: Some(duration(0, 2_000_000)),
     };
     let json = concat!(
         r#"{"decision":"DECISION_DENIED","#,
         r#""denial":{"limit":{"scope":"SCOPE_PER_USER","tool":"github_search"},"#,
         r#""retryAfter":"5.900s","message":"slow down"},"#,
         r#""buckets":[{"limit":{"scope":"SCOPE_GLOBAL"},"capacity":10,"refillPeriod":"60s","#,
-        r#""remaining":0,"fullAfter":"59.000001s"}],"degraded":true}"#,
+        r#""remaining":0,"fullAfter":"59.000001s"}],"degraded":true,"#,
+        r#""unlimited":false,"policy":"default/research","uncertainty":"0.002s"}"#,
     );
     assert_eq!(check(&answer).expect("json"), json);
     assert_eq!(
@@ -50,7 +54,10 @@ fn a_denial_has_the_protobuf_json_form() {
 fn every_field_is_present() {
     assert_eq!(
         check(&pb::CheckResponse::default()).expect("json"),
-        r#"{"decision":"DECISION_UNSPECIFIED","denial":null,"buckets":[],"degraded":false}"#
+        concat!(
+            r#"{"decision":"DECISION_UNSPECIFIED","denial":null,"buckets":[],"degraded":false,"#,
+            r#""unlimited":false,"policy":"","uncertainty":null}"#
+        )
     );
     assert_eq!(
         policies(&pb::ListPoliciesResponse::default()).expect("json"),

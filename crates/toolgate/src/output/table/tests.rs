@@ -47,7 +47,7 @@ fn denied(retry_after: Option<prost_types::Duration>) -> pb::CheckResponse {
             bucket(limit(pb::Scope::Global, None), 8),
             bucket(refusing, 0),
         ],
-        degraded: false,
+        ..pb::CheckResponse::default()
     }
 }
 
@@ -105,6 +105,19 @@ fn an_answer_without_buckets_is_unlimited_and_one_without_the_store_degraded() {
     assert!(shown.contains("allowed (unlimited)"), "{shown}");
     assert!(shown.contains("denied (degraded)"), "{shown}");
     assert_eq!(peek(&allowed(Vec::new()), PLAIN), "allowed (unlimited)");
+    let of_policy = pb::CheckResponse {
+        unlimited: true,
+        policy: "default/research".to_owned(),
+        ..allowed(Vec::new())
+    };
+    assert_eq!(peek(&of_policy, PLAIN), "allowed (unlimited)");
+    let unnamed = pb::CheckResponse {
+        policy: String::new(),
+        ..of_policy
+    };
+    let note = "allowed (unlimited: no policy names this server)";
+    assert_eq!(peek(&unnamed, PLAIN), note);
+    assert!(checks(&[unnamed], PLAIN).contains(note));
     assert!(peek(&degraded, PLAIN).contains("retry in 5.9s (degraded)\n"));
 }
 

@@ -106,6 +106,7 @@ async fn what_became_of_calls_is_counted_exactly() {
             r#"toolgate_client_fail_open_total{cause="store"} 1"#,
             r#"toolgate_client_fail_open_total{cause="overloaded"} 0"#,
             r#"toolgate_client_refused_total{cause="timeout"} 0"#,
+            "toolgate_client_unnamed_checks_total 3",
             "# TYPE toolgate_client_check_duration_seconds histogram",
             "# UNIT toolgate_client_check_duration_seconds seconds",
             "toolgate_client_check_duration_seconds_count 11",
