@@ -48,6 +48,7 @@
 //! From files, kept up to date: [`FileSource`]. From objects of a cluster, which are no text:
 //! [`read_object`].
 
+mod aside;
 mod diagnostic;
 mod fields;
 mod files;
@@ -57,6 +58,7 @@ mod object;
 mod read;
 mod registry;
 mod reload;
+mod vanished;
 mod watch;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

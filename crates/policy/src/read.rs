@@ -1,7 +1,7 @@
 //! From files to validated policies.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     fmt,
     path::{Path, PathBuf},
 };
@@ -53,6 +53,8 @@ pub struct Loaded {
     pub policies: Vec<(Policy, Origin)>,
     /// All that is wrong with the others, and warnings.
     pub diagnostics: Diagnostics,
+    /// How many documents each file has that could be read.
+    pub(crate) documents: BTreeMap<PathBuf, usize>,
 }
 
 impl Loaded {
@@ -68,19 +70,17 @@ impl Loaded {
 
 /// Reads the manifests in files and folders.
 ///
-/// Of a folder every `*.yaml` and `*.yml` is read, by name, but no hidden file and no folder in it.
-/// A path that cannot be read and a file over 16 MiB are errors; a folder or a file without
-/// manifests is a warning.
+/// Of a folder every `*.yaml`, `*.yml` and `*.json` is read, by name, but no hidden file and no folder
+/// in it. A path that cannot be read, one that is no regular file, a file over 16 MiB and more than
+/// 64 MiB in all are errors. A folder or a file without manifests is a warning, and so is a file of
+/// another name, or a folder in the folder, that seems to hold manifests.
 pub fn read_paths(paths: &[PathBuf]) -> Loaded {
     load(Files::read(paths))
 }
 
 /// Reads the manifests in `text`; diagnostics and origins name it as `file`, which is not opened.
 pub fn read_text(file: &Path, text: &str) -> Loaded {
-    load(Files {
-        texts: vec![(file.to_owned(), text.to_owned())],
-        problems: Vec::new(),
-    })
+    load(Files::of_text(file, text))
 }
 
 /// Reads the limits of `server` from the configuration file of a gateway: the block `rateLimiting`
@@ -94,43 +94,25 @@ pub fn read_text(file: &Path, text: &str) -> Loaded {
 /// Diagnostics name the file as `file`, which is not opened, and show no line of it outside the
 /// block.
 pub fn read_inline(file: &Path, text: &str, server: &ServerId) -> Loaded {
-    load_inline(
-        Files {
-            texts: vec![(file.to_owned(), text.to_owned())],
-            problems: Vec::new(),
-        },
-        server,
-    )
+    load_inline(Files::of_text(file, text), server)
 }
 
 /// The policy of `server` in `files`, which are configuration files of a gateway.
 pub(crate) fn load_inline(files: Files, server: &ServerId) -> Loaded {
-    let mut reader = Reader {
-        diagnostics: files.problems,
-        ..Reader::default()
-    };
+    let mut reader = Reader::new(files.problems);
     for (path, text) in &files.texts {
         reader.read_inline(path, text, server);
     }
-    Loaded {
-        policies: reader.policies,
-        diagnostics: reader.diagnostics.into(),
-    }
+    reader.into_loaded()
 }
 
 /// The policies in `files`.
 pub(crate) fn load(files: Files) -> Loaded {
-    let mut reader = Reader {
-        diagnostics: files.problems,
-        ..Reader::default()
-    };
+    let mut reader = Reader::new(files.problems);
     for (path, text) in &files.texts {
         reader.read(path, text);
     }
-    Loaded {
-        policies: reader.policies,
-        diagnostics: reader.diagnostics.into(),
-    }
+    reader.into_loaded()
 }
 
 #[derive(Default)]
@@ -139,12 +121,29 @@ struct Reader {
     /// Where each server was first named.
     first: HashMap<ServerId, Origin>,
     diagnostics: Vec<Diagnostic>,
+    documents: BTreeMap<PathBuf, usize>,
 }
 
 impl Reader {
+    fn new(problems: Vec<Diagnostic>) -> Self {
+        Self {
+            diagnostics: problems,
+            ..Self::default()
+        }
+    }
+
+    fn into_loaded(self) -> Loaded {
+        Loaded {
+            policies: self.policies,
+            diagnostics: self.diagnostics.into(),
+            documents: self.documents,
+        }
+    }
+
     fn read(&mut self, file: &Path, text: &str) {
         let mut report = Report::new(file, text);
         let documents = node::documents(text, &mut report);
+        self.documents.insert(file.to_owned(), documents.len());
         if documents.is_empty() && report.errors() == 0 {
             let message = "has no manifests";
             let warning = Diagnostic::of_file(file, Severity::Warning, message);

@@ -12,6 +12,9 @@ use toolgate_limit::{Clock, Policies, Policy, ServerId, Snapshot, Timestamp};
 
 use crate::{Diagnostics, Origin};
 
+/// The most servers that one line of the log names.
+const MAX_NAMED: usize = 20;
+
 /// Holds the policies in force. Checks read it without a lock; a reload swaps it as a whole.
 pub struct Registry {
     current: ArcSwap<Current>,
@@ -98,10 +101,11 @@ impl Registry {
                 at: before.filter(|_| !is_news).map_or(at, |failure| failure.at),
                 diagnostics: Arc::new(rejected),
             });
-            self.current.store(Arc::new(Current {
+            let before = self.current.swap(Arc::new(Current {
                 snapshot: Arc::new(Snapshot::new(generation, policies)),
                 origins,
             }));
+            tell_of_lost(&before, &self.current.load());
             *status = ReloadStatus {
                 generation,
                 loaded_at: Some(at),
@@ -144,6 +148,24 @@ impl Registry {
     pub fn origin(&self, server: &ServerId) -> Option<Origin> {
         self.current.load().origins.get(server).cloned()
     }
+}
+
+/// Names the servers that nothing limits any more: somebody may not have meant that.
+fn tell_of_lost(before: &Current, now: &Current) {
+    let is_lost = |server: &&ServerId| !now.origins.contains_key(*server);
+    let mut lost: Vec<_> = before.origins.keys().filter(is_lost).collect();
+    lost.sort_unstable();
+    if lost.is_empty() {
+        return;
+    }
+    let named: Vec<_> = lost.iter().take(MAX_NAMED).map(|it| it.as_str()).collect();
+    let servers = named.join(", ");
+    let count = lost.len();
+    tracing::warn!(
+        count,
+        servers,
+        "servers have lost their limits: no policy names them"
+    );
 }
 
 impl Policies for Registry {

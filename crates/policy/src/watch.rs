@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use toolgate_limit::ServerId;
 
 use crate::{
@@ -23,12 +24,14 @@ use crate::{
     reload::{Look, Reloader},
 };
 
+use announced::Announced;
 use folders::Folders;
 
+mod announced;
 mod folders;
 
-/// How long files must be at rest before they are read.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How long it takes from one look to the next while something new is not at rest.
+pub(crate) const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// How often files are looked at without being told to.
 const RECHECK: Duration = Duration::from_secs(10);
@@ -72,6 +75,16 @@ impl FileSource {
         }
     }
 
+    /// The same source, for which a start without any policy is no error if `allow_empty`. Policies that
+    /// vanish later are one all the same.
+    #[must_use]
+    pub fn allow_empty(self, allow_empty: bool) -> Self {
+        Self {
+            reloader: self.reloader.allow_empty(allow_empty),
+            ..self
+        }
+    }
+
     /// The same source, looked at every `recheck` even if no change is announced. Default: 10 s.
     #[must_use]
     pub fn recheck_every(self, recheck: Duration) -> Self {
@@ -93,18 +106,22 @@ impl FileSource {
         // One place: a look that is already due need not be asked for again.
         let (wake, due) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
+        let (running, ended) = watch::channel(());
         let watcher = Watcher {
             reloader: self.reloader,
             registry,
             recheck: self.recheck,
             due,
             stop: Arc::clone(&stop),
+            announced: Arc::new(Announced::new(wake.clone())),
         };
-        let announced = wake.clone();
         thread::Builder::new()
             .name("toolgate-policy".to_owned())
-            .spawn(move || watcher.run(announced))?;
-        Ok(Watch { wake, stop })
+            .spawn(move || {
+                let _running = running; // dropped by a panic too
+                watcher.run();
+            })?;
+        Ok(Watch { wake, stop, ended })
     }
 }
 
@@ -114,6 +131,15 @@ impl FileSource {
 pub struct Watch {
     wake: SyncSender<()>,
     stop: Arc<AtomicBool>,
+    ended: watch::Receiver<()>,
+}
+
+impl Watch {
+    /// Waits until nothing keeps the registry up to date any more, which only a panic does.
+    pub async fn ended(&mut self) {
+        // Nothing is ever sent.
+        while self.ended.changed().await.is_ok() {}
+    }
 }
 
 impl Drop for Watch {
@@ -130,18 +156,19 @@ struct Watcher {
     recheck: Duration,
     due: Receiver<()>,
     stop: Arc<AtomicBool>,
+    announced: Arc<Announced>,
 }
 
 impl Watcher {
-    fn run(mut self, announced: SyncSender<()>) {
-        let mut folders = Folders::new(announced);
+    fn run(mut self) {
+        let mut folders = Folders::new(Arc::clone(&self.announced));
         loop {
             // Before the look, so that nothing changes unannounced after it.
             folders.watch(self.reloader.paths());
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            let look = self.reloader.look(&self.registry);
+            let look = self.reloader.look(&self.registry, &*self.announced);
             let wait = match look {
                 Look::Unsettled => DEBOUNCE,
                 Look::Unchanged | Look::Told => self.recheck,

@@ -47,6 +47,17 @@ pub struct Settings {
     )]
     pub policies: Vec<PathBuf>,
 
+    /// Start even if the files hold no policy, so that nothing is limited; policies that vanish later
+    /// stay in force all the same [default: false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "TOOLGATE_ALLOW_EMPTY",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub allow_empty: Option<bool>,
+
     /// Policies from a cluster, instead of files.
     #[command(flatten)]
     pub kubernetes: KubernetesSettings,
@@ -199,6 +210,8 @@ impl fmt::Debug for Secret {
 pub struct Config {
     /// Where policies come from.
     pub policies: PolicySource,
+    /// Whether a start without any policy in files is no error.
+    pub allow_empty: bool,
     /// Where buckets live.
     pub store: StoreConfig,
     /// Address of the gRPC API.
@@ -274,6 +287,7 @@ impl Settings {
             } else {
                 self.policies
             },
+            allow_empty: self.allow_empty.or(below.allow_empty),
             kubernetes: self.kubernetes.over(below.kubernetes),
             store: self.store.or(below.store),
             grpc_listen: self.grpc_listen.or(below.grpc_listen),
@@ -324,6 +338,7 @@ impl TryFrom<Settings> for Config {
         let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
         Ok(Self {
             policies: policy_source(settings.policies, settings.kubernetes)?,
+            allow_empty: settings.allow_empty.unwrap_or_default(),
             store,
             grpc_listen: settings.grpc_listen.unwrap_or_else(|| local(7070)),
             http_listen: settings.http_listen.unwrap_or_else(|| local(7071)),

@@ -123,7 +123,7 @@ impl Server {
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
         let registry = Arc::new(Registry::new(Arc::new(SystemClock::new())));
         let mut metrics = config.metrics.then(|| Metrics::new(Arc::clone(&registry)));
-        let source = Source::open(&config.policies, &registry, metrics.as_mut()).await?;
+        let source = Source::open(config, &registry, metrics.as_mut()).await?;
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
         let observation = observation(config, &registry, counters)?;
         descriptors::compare(open_files(config), "connections.max");

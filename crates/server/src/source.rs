@@ -1,13 +1,13 @@
 //! Where the policies come from, and what keeps them up to date.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use toolgate_kube::KubernetesSource;
 use toolgate_policy::{FileSource, Registry, Watch};
 
-use crate::{PolicySource, ServerError, observe::Metrics};
+use crate::{Config, PolicySource, ServerError, observe::Metrics};
 
 /// The longest time that a replica has to give back what it holds in a cluster when it stops.
 const LONGEST_LEAVE: Duration = Duration::from_secs(2);
@@ -31,19 +31,20 @@ pub(crate) enum Running {
 impl Source {
     /// Reads files at once, which must be right. A cluster need not be there.
     pub(crate) async fn open(
-        source: &PolicySource,
+        config: &Config,
         registry: &Arc<Registry>,
         metrics: Option<&mut Metrics>,
     ) -> Result<Self, ServerError> {
-        match source {
+        match &config.policies {
             PolicySource::Files(paths) => {
-                let mut files = FileSource::new(paths.clone());
+                let files = FileSource::new(paths.clone());
+                let mut files = files.allow_empty(config.allow_empty);
                 files.load(registry).map_err(ServerError::Policies)?;
                 let watch = files.watch(Arc::clone(registry));
                 Ok(Self::Files(watch.map_err(ServerError::Watch)?))
             }
-            PolicySource::Kubernetes(config) => {
-                let source = KubernetesSource::connect(config.clone()).await?;
+            PolicySource::Kubernetes(cluster) => {
+                let source = KubernetesSource::connect(cluster.clone()).await?;
                 let source = match metrics {
                     Some(metrics) => source.observed_by(metrics.kubernetes()),
                     None => source,
@@ -70,7 +71,7 @@ impl Running {
     /// Ends if the source has, which it does only after a panic. Limits would grow old unnoticed.
     pub(crate) async fn ended(&mut self) {
         match self {
-            Self::Files(_) => pending().await,
+            Self::Files(watch) => watch.ended().await,
             Self::Kubernetes(running, _) => drop(running.await),
         }
     }

@@ -7,13 +7,12 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::mpsc::SyncSender,
+    sync::Arc,
 };
 
-use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
-};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::announced::Announced;
 
 /// Announces changes in folders.
 #[derive(Debug)]
@@ -21,19 +20,14 @@ pub(super) struct Folders {
     /// None where the operating system announces nothing.
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
+    announced: Arc<Announced>,
 }
 
 impl Folders {
-    /// No folders yet. Each change will send one message, unless one is already waiting.
-    pub(super) fn new(announced: SyncSender<()>) -> Self {
-        let on_event = move |event: notify::Result<Event>| {
-            // An error may mean that events were lost.
-            if event.is_ok_and(|event| !is_change(event.kind)) {
-                return;
-            }
-            let _ = announced.try_send(());
-        };
-        let watcher = notify::recommended_watcher(on_event)
+    /// No folders yet. What happens in those to come is told to `announced`.
+    pub(super) fn new(announced: Arc<Announced>) -> Self {
+        let hearing = Arc::clone(&announced);
+        let watcher = notify::recommended_watcher(move |event| hearing.hear(event))
             .inspect_err(|error| {
                 tracing::warn!(%error, "changes of policy files are found only by looking at times");
             })
@@ -41,6 +35,7 @@ impl Folders {
         Self {
             watcher,
             watched: BTreeSet::new(),
+            announced,
         }
     }
 
@@ -52,6 +47,7 @@ impl Folders {
         let wanted: BTreeSet<PathBuf> = paths.iter().flat_map(|path| folders_of(path)).collect();
         for folder in self.watched.difference(&wanted) {
             let _ = watcher.unwatch(folder); // it may be gone, and its watch with it
+            self.announced.forget();
         }
         for folder in &wanted {
             // Again and again: a folder may have been replaced by another of that name, and to
@@ -63,14 +59,6 @@ impl Folders {
             }
         }
         self.watched = wanted;
-    }
-}
-
-/// Reading a file is an event too; our own looks must not announce themselves.
-fn is_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        _ => true,
     }
 }
 

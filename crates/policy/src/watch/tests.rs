@@ -215,3 +215,80 @@ async fn a_dropped_watch_lets_go_of_the_registry() {
     let closed = timeout(DEADLINE, async { while reloads.changed().await.is_ok() {} }).await;
     assert!(closed.is_ok());
 }
+
+/// A rewrite that takes longer than files must be at rest, as over a slow network.
+#[tokio::test]
+async fn a_file_is_not_read_while_somebody_has_it_open_to_write_it() {
+    use std::io::Write as _;
+
+    let second = manifest("2").replace("research", "second");
+    let folder = folder_with("a.yaml", &format!("{}---\n{second}", manifest("1")));
+    let path = folder.path().join("a.yaml");
+    let mut running = Running::on(path.clone(), NO_RECHECK);
+    let link = TempDir::new().expect("folder");
+    symlink(&path, link.path().join("a.yaml")).expect("linked");
+    let mut linked = Running::on(link.path().join("a.yaml"), NO_RECHECK);
+    // Both listen once they have seen a change.
+    let first = format!("{}---\n{second}", manifest("3"));
+    fs::write(&path, first).expect("written");
+    running.capacities(&[3, 2]).await;
+    linked.capacities(&[3, 2]).await;
+    let before = linked.registry.generation();
+
+    let mut file = fs::File::create(&path).expect("truncated");
+    file.write_all(manifest("5").as_bytes()).expect("written");
+    // Longer than half of a file would have to be at rest.
+    let told = timeout(DEBOUNCE * 40, running.reloads.changed()).await;
+    assert!(told.is_err(), "{:?}", running.registry.status());
+    assert_eq!(linked.registry.generation(), before);
+    let rest = format!("---\n{}", second.replace('2', "6"));
+    file.write_all(rest.as_bytes()).expect("written");
+    drop(file);
+    running.capacities(&[5, 6]).await;
+    linked.capacities(&[5, 6]).await;
+    assert_eq!(running.registry.status().failed, 0);
+}
+
+/// The kubelet swaps all keys at once. One key that is gone is a decision; the last is an error.
+#[tokio::test]
+async fn of_a_config_map_one_key_may_go_and_the_last_may_not() {
+    let volume = TempDir::new().expect("folder");
+    let folder = volume.path();
+    mount(folder, "..1", &manifest("1"));
+    fs::write(
+        folder.join("..1/y.yaml"),
+        manifest("2").replace("research", "why"),
+    )
+    .expect("written");
+    for name in ["x.yaml", "y.yaml"] {
+        symlink(format!("..data/{name}"), folder.join(name)).expect("linked");
+    }
+    let mut running = Running::on(folder.to_owned(), NO_RECHECK);
+    running.capacities(&[1, 2]).await;
+    mount(folder, "..2", &manifest("1"));
+    fs::remove_file(folder.join("y.yaml")).expect("removed");
+    running.capacities(&[1]).await;
+    assert_eq!(running.registry.status().failed, 0);
+
+    fs::create_dir(folder.join("..3")).expect("created");
+    symlink("..3", folder.join("..data_tmp")).expect("linked");
+    fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("renamed");
+    fs::remove_file(folder.join("x.yaml")).expect("removed");
+    let failure = running.failure().await;
+    assert!(failure.contains("has no manifests any more"), "{failure}");
+    running.capacities(&[1]).await;
+}
+
+#[tokio::test]
+async fn a_fifo_that_comes_and_goes_is_told_and_holds_up_no_later_change() {
+    let folder = folder_with("a.yaml", &manifest("1"));
+    let fifo = folder.path().join("x.yaml");
+    let mut running = Running::on(folder.path().to_owned(), NO_RECHECK);
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo").success());
+    let failure = running.failure().await;
+    assert!(failure.contains("x.yaml: error: is a FIFO"), "{failure}");
+    fs::remove_file(&fifo).expect("removed");
+    fs::write(folder.path().join("a.yaml"), manifest("2")).expect("written");
+    running.capacities(&[2]).await;
+}

@@ -12,7 +12,7 @@ use crate::output::{Format, OutputArgs, Stdout, manifests};
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Validate {
-    /// Files, and folders, of which every *.yaml and *.yml is read
+    /// Files, and folders, of which every *.yaml, *.yml and *.json is read
     #[arg(required = true, value_name = "FILE")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
