@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use jiff::Timestamp;
 use serde_json::{Value, value::RawValue};
 use toolgate_limit::{Policy, ServerId};
-use toolgate_policy::{Diagnostic, Diagnostics, Kind, Origin, read_object};
+use toolgate_policy::{Diagnostic, Diagnostics, Kind, ObjectManifest, Origin, read_object};
 
 use crate::{
     raw::{RawObject, read_spec},
@@ -30,6 +31,18 @@ impl ObjectKey {
         Origin::Object {
             kind: self.kind.as_str(),
             name: format!("{}/{}", self.namespace, self.name),
+        }
+    }
+}
+
+impl ObjectKey {
+    /// The server of an object of ToolHive, whatever it says otherwise.
+    fn server(&self) -> Option<ServerId> {
+        match self.kind {
+            Kind::RateLimitPolicy => None,
+            Kind::VirtualMcpServer | Kind::McpServer => {
+                ServerId::new(&self.namespace, &self.name).ok()
+            }
         }
     }
 }
@@ -127,9 +140,13 @@ pub(crate) struct Limits {
     pub(crate) policy: Arc<Policy>,
 }
 
+/// How an object is read.
+type Read = fn(Kind, &str, &str, Option<&Value>) -> ObjectManifest;
+
 /// All objects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Objects {
+    read: Read,
     known: BTreeMap<ObjectKey, Object>,
     /// The watches that have told at least once what there is.
     listed: BTreeSet<Followed>,
@@ -137,7 +154,22 @@ pub(crate) struct Objects {
     newest: BTreeMap<Followed, String>,
 }
 
+impl Default for Objects {
+    fn default() -> Self {
+        Self::reading_with(read_object)
+    }
+}
+
 impl Objects {
+    pub(crate) fn reading_with(read: Read) -> Self {
+        Self {
+            read,
+            known: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            newest: BTreeMap::new(),
+        }
+    }
+
     /// The objects by their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Object)> {
         self.known.iter()
@@ -218,7 +250,7 @@ impl Objects {
             }
             before => {
                 let last_good = before.and_then(|before| before.limits);
-                let object = Object::read(&key, revision, spec, status, last_good);
+                let object = Object::read(self.read, &key, revision, spec, status, last_good);
                 (object, true)
             }
         };
@@ -236,6 +268,7 @@ impl Followed {
 
 impl Object {
     fn read(
+        read: Read,
         key: &ObjectKey,
         revision: Revision,
         spec: serde_json::Result<Option<Value>>,
@@ -244,9 +277,17 @@ impl Object {
     ) -> Self {
         let spec = match spec {
             Ok(spec) => spec,
-            Err(error) => return Self::unreadable(key, revision, status, last_good, &error),
+            Err(error) => {
+                let message = format!("spec cannot be read: {error}");
+                return Self::unreadable(key, revision, status, last_good, message);
+            }
         };
-        let read = read_object(key.kind, &key.namespace, &key.name, spec.as_ref());
+        // An object stays in the cluster: its author could end every limiter again and again.
+        let reading = || read(key.kind, &key.namespace, &key.name, spec.as_ref());
+        let Ok(read) = catch_unwind(AssertUnwindSafe(reading)) else {
+            let message = "reading it has panicked, which is a fault of the limiter";
+            return Self::unreadable(key, revision, status, last_good, message.to_owned());
+        };
         let generation = revision.generation;
         let limits = match read.policy {
             Some(policy) => Some(Limits {
@@ -271,16 +312,23 @@ impl Object {
         revision: Revision,
         status: Option<Arc<Value>>,
         last_good: Option<Limits>,
-        error: &serde_json::Error,
+        message: String,
     ) -> Self {
-        let message = format!("spec cannot be read: {error}");
         Self {
             revision,
             status,
-            server: None,
+            server: key.server(),
             diagnostics: vec![Diagnostic::error_in(&key.origin(), message)].into(),
             limits: last_good,
         }
+    }
+
+    /// The server that no younger object may limit: the one that it names, right or wrong. Replicas that
+    /// have seen other limits of it than it has now agree on that.
+    pub(crate) fn claim(&self) -> Option<&ServerId> {
+        let limits = self.limits.as_ref().map(|limits| limits.policy.server());
+        let named = self.server.as_ref().filter(|_| !self.is_accepted());
+        limits.or(named)
     }
 
     /// Whether it says rightly what it says now.

@@ -52,14 +52,15 @@ pub(crate) enum Reading {
 }
 
 /// Of the objects that limit one server the oldest counts; of equally old ones the first by kind,
-/// namespace and name. It is the same for all replicas, whatever they have seen first.
+/// namespace and name. It is the same for all replicas, whatever they have seen first: an object that is
+/// wrong keeps its server, though only replicas that have seen it right have limits for it.
 pub(crate) fn resolve(objects: &Objects) -> Resolution {
     let mut winners: BTreeMap<&ServerId, (&ObjectKey, &Object)> = BTreeMap::new();
     for (key, object) in objects.iter() {
-        let Some(limits) = &object.limits else {
+        let Some(server) = object.claim() else {
             continue;
         };
-        match winners.entry(limits.policy.server()) {
+        match winners.entry(server) {
             Entry::Vacant(server) => {
                 server.insert((key, object));
             }
@@ -74,7 +75,7 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
     let mut rejected = Vec::new();
     for (key, object) in objects.iter() {
         let limits = object.limits.as_ref();
-        let server = limits.map(|limits| limits.policy.server());
+        let server = object.claim();
         let winner = server.and_then(|server| winners.get(server));
         let loses_to = winner
             .map(|(winner, _)| *winner)
@@ -86,7 +87,14 @@ pub(crate) fn resolve(objects: &Objects) -> Resolution {
                 resolution.policies.push((policy, key.origin()));
             }
             (_, Some(server), Some(winner)) => {
-                let message = format!("server {server} is limited by {winner}, which came first");
+                let is_wrong = objects.get(winner).is_some_and(|it| !it.is_accepted());
+                let until = if is_wrong {
+                    " and is wrong: mend or delete that one"
+                } else {
+                    ""
+                };
+                let message =
+                    format!("server {server} is limited by {winner}, which came first{until}");
                 rejected.push(Diagnostic::error_in(&key.origin(), message));
             }
             _ => {}

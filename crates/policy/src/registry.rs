@@ -1,10 +1,6 @@
 //! The snapshot in force, and what came of the last reload.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -37,9 +33,11 @@ pub struct ReloadStatus {
     pub generation: u64,
     /// Since when it is in force.
     pub loaded_at: Option<Timestamp>,
-    /// The last reload, if it failed: the generation in force is then older than the files, or, of
-    /// manifests that stand each for itself, without those that are wrong.
+    /// The last reload, if it failed: the generation in force is then older than the files.
     pub last_failure: Option<ReloadFailure>,
+    /// What is wrong with single manifests, of a source whose manifests stand each for itself. That is
+    /// their authors' business, and no failure of the reload.
+    pub rejected: Arc<Diagnostics>,
     /// Reloads that made a generation, the first one included.
     pub succeeded: u64,
     /// Reloads that failed.
@@ -76,8 +74,7 @@ impl Registry {
     }
 
     /// As [`Registry::publish`], from a source whose manifests stand each for itself: `rejected` says
-    /// what is wrong with those that are not among `policies`. They are a failure, which is counted
-    /// again only when something else is wrong than before.
+    /// what is wrong with those that are not among `policies`.
     pub fn publish_beside(
         &self,
         policies: Vec<(Arc<Policy>, Origin)>,
@@ -89,18 +86,7 @@ impl Registry {
         let policies = policies.into_iter().map(|(policy, _)| policy);
         let mut generation = 0;
         self.status.send_modify(|status| {
-            let at = self.clock.now();
             generation = status.generation + 1;
-            let before = status.last_failure.as_ref();
-            let known: HashSet<_> = before
-                .iter()
-                .flat_map(|failure| failure.diagnostics.errors())
-                .collect();
-            let is_news = rejected.errors().any(|error| !known.contains(error));
-            let last_failure = rejected.has_errors().then(|| ReloadFailure {
-                at: before.filter(|_| !is_news).map_or(at, |failure| failure.at),
-                diagnostics: Arc::new(rejected),
-            });
             let before = self.current.swap(Arc::new(Current {
                 snapshot: Arc::new(Snapshot::new(generation, policies)),
                 origins,
@@ -108,10 +94,11 @@ impl Registry {
             tell_of_lost(&before, &self.current.load());
             *status = ReloadStatus {
                 generation,
-                loaded_at: Some(at),
-                last_failure,
+                loaded_at: Some(self.clock.now()),
+                last_failure: None,
+                rejected: Arc::new(rejected),
                 succeeded: status.succeeded + 1,
-                failed: status.failed + u64::from(is_news),
+                failed: status.failed,
             };
         });
         generation

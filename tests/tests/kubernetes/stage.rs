@@ -232,7 +232,7 @@ impl Replica {
     /// Waits until what it complains of contains `text`.
     pub(crate) async fn complains_of(&self, text: &str) {
         eventually(text, async || {
-            let errors = self.reload().await.errors;
+            let errors = self.reload().await.rejected;
             errors
                 .iter()
                 .any(|error| error.contains(text))

@@ -83,7 +83,7 @@ async fn changes_that_come_together_make_one_generation_and_those_without_effect
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_object_is_told_beside_the_policies_in_force_and_counted_once() {
+async fn a_rejected_object_is_told_beside_the_policies_in_force_and_is_no_failed_reload() {
     let (registry, tell, _running) = publisher();
     tell.send((gateways(), Change::Listed(Vec::new())))
         .await
@@ -100,26 +100,44 @@ async fn a_rejected_object_is_told_beside_the_policies_in_force_and_counted_once
     tell.send((all_policies(), more)).await.expect("told");
     settled().await;
     let status = registry.status();
-    assert_eq!((status.generation, status.failed), (2, 1));
-    let failure = status.last_failure.expect("told");
-    let shown = failure.diagnostics.to_string();
+    assert_eq!((status.generation, status.failed), (2, 0));
+    assert!(status.last_failure.is_none());
+    let shown = status.rejected.to_string();
     assert!(
         shown.starts_with("RateLimitPolicy team/bad: spec.global.maxTokens: error:"),
         "{shown}"
     );
-    let worse = Change::Applied(policy("more", "3", 2, limit(0)));
-    tell.send((all_policies(), worse)).await.expect("told");
-    settled().await;
-    assert_eq!(registry.status().failed, 2);
-    // Of two errors one is mended.
-    let mended = Change::Applied(policy("more", "3", 3, limit(5)));
-    tell.send((all_policies(), mended)).await.expect("told");
+    let conflict = json!({"server": "good", "global": {"maxTokens": 1, "refillPeriod": "1m"}});
+    let second = Change::Applied(policy("zz", "4", 1, conflict));
+    tell.send((all_policies(), second)).await.expect("told");
     settled().await;
     let status = registry.status();
-    assert_eq!(status.failed, 2);
-    assert!(status.last_failure.is_some());
+    assert!(status.rejected.to_string().contains("came first"));
+    assert_eq!((status.failed, status.last_failure.is_none()), (0, true));
     let mended = Change::Applied(policy("bad", "1", 2, limit(5)));
     tell.send((all_policies(), mended)).await.expect("told");
+    let gone = Change::Deleted("team".to_owned(), "zz".to_owned());
+    tell.send((all_policies(), gone)).await.expect("told");
     settled().await;
-    assert!(registry.status().last_failure.is_none());
+    assert!(!registry.status().rejected.has_errors());
+}
+
+/// One tenant's object must not end the limiter of all.
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_reading_one_object_is_an_error_of_that_object_alone() {
+    let mut objects = Objects::reading_with(|kind, namespace, name, spec| {
+        assert!(name != "poison", "a fault in the rules");
+        toolgate_policy::read_object(kind, namespace, name, spec)
+    });
+    for name in ["a", "poison", "z"] {
+        let applied = Change::Applied(policy(name, name, 1, limit(5)));
+        objects.apply(all_policies(), applied);
+    }
+    let resolution = resolve(&objects);
+    assert_eq!(resolution.policies.len(), 2);
+    let rejected = resolution.rejected.to_string();
+    assert!(
+        rejected.contains("team/poison: error: reading it has panicked"),
+        "{rejected}"
+    );
 }

@@ -10,7 +10,7 @@ use super::lease::{self, Heartbeat, Progress};
 /// How long a Lease lasts.
 const LASTING: Duration = Duration::from_secs(lease::SECONDS.unsigned_abs() as u64);
 
-/// How long after its last sign of life a replica is forgotten, and its Lease deleted: far longer
+/// How long a Lease is seen unchanged until its replica is forgotten, and the Lease deleted: far longer
 /// than a node is cut off and comes back, and short enough that few pile up.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
 
@@ -30,6 +30,8 @@ struct Known {
     heartbeat: Heartbeat,
     /// When it last gave a sign of life, by the clock of this replica.
     seen: Timestamp,
+    /// Since when this replica sees it unchanged.
+    unchanged: Timestamp,
 }
 
 impl Replicas {
@@ -37,19 +39,26 @@ impl Replicas {
     ///
     /// A renewal counts from when it is seen, so that the clock of another node does not matter. At
     /// first sight only the time in the Lease can tell a replica that lives, or may, from one that is
-    /// long gone.
+    /// long gone. It is no reason to delete it: the clock of its node may be off.
     pub(super) fn observe(&mut self, leases: &[Lease], now: Timestamp) {
         let mut before = std::mem::take(&mut self.known);
         for lease in leases {
             let (Some(name), Some(heartbeat)) = (&lease.metadata.name, lease::read(lease)) else {
                 continue;
             };
-            let seen = match before.remove(name) {
-                Some(known) if known.heartbeat.renewed == heartbeat.renewed => known.seen,
-                Some(_) => now,
-                None => at_first_sight(heartbeat.renewed, now),
+            let (seen, unchanged) = match before.remove(name) {
+                Some(known) if known.heartbeat.renewed == heartbeat.renewed => {
+                    (known.seen, known.unchanged)
+                }
+                Some(_) => (now, now),
+                None => (at_first_sight(heartbeat.renewed, now), now),
             };
-            self.known.insert(name.clone(), Known { heartbeat, seen });
+            let known = Known {
+                heartbeat,
+                seen,
+                unchanged,
+            };
+            self.known.insert(name.clone(), known);
         }
     }
 
@@ -66,7 +75,7 @@ impl Replicas {
     pub(super) fn forgotten(&self, now: Timestamp) -> impl Iterator<Item = (&str, &Heartbeat)> {
         self.known
             .iter()
-            .filter(move |(_, known)| silence(known.seen, now) >= FORGET_AFTER)
+            .filter(move |(_, known)| silence(known.unchanged, now) >= FORGET_AFTER)
             .map(|(name, known)| (&**name, &known.heartbeat))
     }
 }

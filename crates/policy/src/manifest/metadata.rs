@@ -11,12 +11,13 @@ use crate::{
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// The other fields of `ObjectMeta` in Kubernetes' API, which `kubectl get -o yaml` shows.
-const STANDARD: [&str; 12] = [
+const STANDARD: [&str; 13] = [
     "annotations",
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "finalizers",
+    "generateName",
     "generation",
     "labels",
     "managedFields",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use toolgate_limit::{Identity, Policies as _, Policy, Timestamp};
-use toolgate_policy::Registry;
+use toolgate_policy::{Diagnostics, Registry};
 use toolgate_proto::{
     InvalidField, admin_operation, identity_of,
     pb::{
@@ -70,13 +70,11 @@ impl Admin {
         ReloadStatus {
             generation: status.generation,
             loaded_at: status.loaded_at.map(timestamp),
-            errors: status.last_failure.map_or_else(Vec::new, |failure| {
-                failure
-                    .diagnostics
-                    .errors()
-                    .map(ToString::to_string)
-                    .collect()
-            }),
+            errors: status
+                .last_failure
+                .map(|failure| shown(&failure.diagnostics))
+                .unwrap_or_default(),
+            rejected: shown(&status.rejected),
         }
     }
 }
@@ -162,6 +160,10 @@ impl AdminService for Admin {
         let read = self.activity.read(request.get_ref(), self.reload_status());
         Ok(Response::new(read.await.map_err(status::invalid)?))
     }
+}
+
+fn shown(diagnostics: &Diagnostics) -> Vec<String> {
+    diagnostics.errors().map(ToString::to_string).collect()
 }
 
 fn user(identity: Option<pb::Identity>) -> Result<Option<Identity>, Status> {

@@ -66,19 +66,35 @@ pub(crate) fn reload(status: &pb::ReloadStatus, palette: Palette) -> String {
         format!(", loaded {}", text::timestamp(at))
     });
     let in_force = format!("generation {}{loaded}\n", status.generation);
-    if status.errors.is_empty() {
-        return in_force;
+    let mut shown = String::new();
+    if !status.errors.is_empty() {
+        let count = text::count(status.errors.len(), "error");
+        let title = format!("RELOAD FAILED: the newest manifests are not in force ({count})");
+        shown.push_str(&list_of(title, &status.errors, palette));
     }
-    let count = text::count(status.errors.len(), "error");
-    let mut failed = palette.bad(format!(
-        "RELOAD FAILED: the newest manifests are not in force ({count})"
-    ));
-    for error in &status.errors {
+    if !status.rejected.is_empty() {
+        let count = text::count(status.rejected.len(), "error");
+        let title =
+            format!("REJECTED: some objects are not in force as they are written ({count})");
+        shown.push_str(&list_of(title, &status.rejected, palette));
+    }
+    let still = if shown.is_empty() {
+        ""
+    } else {
+        "still in force: "
+    };
+    format!("{shown}{still}{in_force}")
+}
+
+fn list_of(title: String, errors: &[String], palette: Palette) -> String {
+    let mut list = palette.bad(title);
+    for error in errors {
         let error = text::printable_lines(error.trim_end()).replace('\n', "\n  ");
-        failed.push_str("\n  ");
-        failed.push_str(&palette.bad(error));
+        list.push_str("\n  ");
+        list.push_str(&palette.bad(error));
     }
-    format!("{failed}\nstill in force: {in_force}")
+    list.push('\n');
+    list
 }
 
 /// As manifests write it.

@@ -35,6 +35,7 @@ fn page(server: &str, next: &str) -> pb::ListPoliciesResponse {
                 seconds: 1_767_323_045,
                 nanos: 0,
             }),
+            rejected: Vec::new(),
             errors: vec!["policies.yaml:3:5: unknown field `burst`".to_owned()],
         }),
     }

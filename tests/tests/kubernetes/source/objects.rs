@@ -77,8 +77,8 @@ async fn of_two_policies_for_one_server_the_older_is_enforced_until_it_is_delete
     stage.kubectl(&["delete", "ratelimitpolicy", "zebra"]).await;
     for replica in [&replica, &late] {
         replica.comes_to(&server, &[3]).await;
-        let errors = replica.reload().await.errors;
-        assert_eq!(errors, [""; 0]);
+        let rejected = replica.reload().await.rejected;
+        assert_eq!(rejected, [""; 0]);
     }
 }
 
@@ -95,6 +95,10 @@ async fn a_policy_that_is_wrong_keeps_its_last_good_limits_and_holds_up_no_other
     let wrong = format!("RateLimitPolicy {research}: spec.perUser.maxTokens");
     replica.complains_of(&wrong).await;
     replica.comes_to(&research, &[2]).await;
+    // One team's mistake is no alert of the platform's.
+    let metrics = replica.limiter.metrics().await.expect("metrics");
+    assert_eq!(metrics.value("toolgate_policy_last_reload_successful"), 1);
+    assert_eq!(replica.reload().await.errors, [""; 0]);
     stage.apply(&per_user("steady", 6)).await;
     replica.comes_to(&steady, &[6]).await;
     stage.apply(&per_user("new", 8)).await;
@@ -110,7 +114,7 @@ async fn a_policy_that_is_wrong_keeps_its_last_good_limits_and_holds_up_no_other
     stage.apply(&per_user("research", 3)).await;
     for replica in [&replica, &late] {
         replica.comes_to(&research, &[3]).await;
-        assert_eq!(replica.reload().await.errors, [""; 0]);
+        assert_eq!(replica.reload().await.rejected, [""; 0]);
     }
 }
 

@@ -59,11 +59,26 @@ fn a_replica_that_is_long_gone_does_not_live_at_first_sight() {
     let mut replicas = Replicas::default();
     replicas.observe(&[lease("gone", at(-600))], at(0));
     assert_eq!(live(&replicas, at(0)), [""; 0]);
-    assert_eq!(replicas.forgotten(at(0)).count(), 1);
+    // The time in it does not say that, as the next test shows.
+    assert_eq!(replicas.forgotten(at(599)).count(), 0);
+    assert_eq!(replicas.forgotten(at(600)).count(), 1);
+}
+
+/// Its Lease was deleted every time that another replica began to lead, or lost the API server.
+#[test]
+fn the_lease_of_a_replica_whose_clock_is_an_hour_off_is_not_deleted() {
+    for off in [-3_600, 3_600] {
+        let mut replicas = Replicas::default();
+        for second in (0..1_200).step_by(10) {
+            replicas.observe(&[lease("off", at(second + off))], at(second));
+            assert_eq!(replicas.forgotten(at(second)).count(), 0, "{off} {second}");
+        }
+        assert_eq!(live(&replicas, at(1_199)), ["off"]);
+    }
 }
 
 #[test]
-fn a_lease_is_deleted_ten_minutes_after_its_last_renewal() {
+fn a_lease_is_deleted_when_it_was_seen_unchanged_for_ten_minutes() {
     let mut replicas = Replicas::default();
     replicas.observe(&[lease("a", at(0)), lease("b", at(0))], at(0));
     replicas.observe(&[lease("a", at(0)), lease("b", at(590))], at(590));

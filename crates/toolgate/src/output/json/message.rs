@@ -104,6 +104,7 @@ pub(super) struct ReloadStatus<'a> {
     generation: Text<u64>,
     loaded_at: Option<Text<prost_types::Timestamp>>,
     errors: &'a [String],
+    rejected: &'a [String],
 }
 
 /// An enum value by name, or by number if this build does not know it.
@@ -195,6 +196,7 @@ impl<'a> From<&'a pb::ReloadStatus> for ReloadStatus<'a> {
             generation: Text(status.generation),
             loaded_at: status.loaded_at.map(Text),
             errors: &status.errors,
+            rejected: &status.rejected,
         }
     }
 }

@@ -105,6 +105,7 @@ fn a_policy_has_the_protobuf_json_form() {
                 nanos: 0,
             }),
             errors: vec!["bad.yaml:1:1: unknown kind".to_owned()],
+            rejected: Vec::new(),
         }),
     };
     assert_eq!(
@@ -113,7 +114,7 @@ fn a_policy_has_the_protobuf_json_form() {
             r#"{{"policies":[{json}],"nextPageToken":"","reload":{}}}"#,
             concat!(
                 r#"{"generation":"18446744073709551615","loadedAt":"2026-01-02T03:04:05Z","#,
-                r#""errors":["bad.yaml:1:1: unknown kind"]}"#,
+                r#""errors":["bad.yaml:1:1: unknown kind"],"rejected":[]}"#,
             )
         )
     );

@@ -36,7 +36,24 @@ fn status(errors: &[&str]) -> pb::ReloadStatus {
             nanos: 1,
         }),
         errors: errors.iter().map(ToString::to_string).collect(),
+        rejected: Vec::new(),
     }
+}
+
+#[test]
+fn rejected_objects_are_no_failed_reload() {
+    let status = pb::ReloadStatus {
+        rejected: vec!["RateLimitPolicy team/a: spec.server: error: bad".to_owned()],
+        ..status(&[])
+    };
+    assert_eq!(
+        reload(&status, PLAIN),
+        "\
+REJECTED: some objects are not in force as they are written (1 error)
+  RateLimitPolicy team/a: spec.server: error: bad
+still in force: generation 3, loaded 2026-01-02T03:04:05Z
+"
+    );
 }
 
 #[test]
