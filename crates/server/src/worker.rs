@@ -9,7 +9,6 @@
 //! ```
 
 use std::{
-    future::Future,
     num::NonZeroUsize,
     sync::{Arc, Weak},
     thread,
@@ -70,8 +69,13 @@ impl Workers {
             let (end, end_seen) = oneshot::channel();
             let serve = serve(build.clone(), accepted, closing.clone());
             let serve = kill.clone().run_until_cancelled_owned(serve);
+            // Before connections are taken, which could take the last file that a runtime needs.
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(ServerError::Thread)?;
             let work = move || {
-                let outcome = on_own_runtime(async { serve.await.unwrap_or(Ok(())) });
+                let outcome = runtime.block_on(async { serve.await.unwrap_or(Ok(())) });
+                // What is still running was given up by whoever waited for the workers.
+                runtime.shutdown_background();
                 // Nobody listens any more if the workers were dropped.
                 let _ = end.send(outcome);
             };
@@ -191,15 +195,6 @@ fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection has failed");
     }
-}
-
-fn on_own_runtime(work: impl Future<Output = Result<(), ServerError>>) -> Result<(), ServerError> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(ServerError::Thread)?;
-    let outcome = runtime.block_on(work);
-    // What is still running was given up by whoever waited for the workers.
-    runtime.shutdown_background();
-    outcome
 }
 
 #[cfg(test)]
