@@ -46,7 +46,7 @@ const MAX_READ_HEADER_BYTES: u32 = 96 * 1024;
 const MAX_UNSENT: usize = 32 * 1024;
 
 /// The most bytes that wait to be read: of one stream, and of a connection.
-const WINDOWS: (u32, u32) = (256 * 1024, 512 * 1024);
+const WINDOWS: (u32, u32) = (64 * 1024, 256 * 1024);
 
 /// A caller that has gone without a word is noticed after both.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -135,6 +135,7 @@ impl Connections {
             bound: self.terms.calls.clone(),
             side: self.terms.side.of_connection(),
             errors: self.errors.clone(),
+            message_timeout: self.terms.bounds.message_timeout,
         };
         let stream = TokioIo::new(Authorities::of(Preface::by(deadline, stream)));
         let connection = pin!(self.http2().serve_connection(stream, calls));
