@@ -176,7 +176,7 @@ mod tests {
             assert!(ends.count() >= 1);
             let begun = Place {
                 head: 4,
-                length: 1 << 16 | 1,
+                length: 1 << 24 | 1,
                 missing: 0,
             };
             assert_eq!(place, begun, "{cut}");
