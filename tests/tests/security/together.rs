@@ -192,16 +192,17 @@ async fn silence(arena: Arc<Arena>, on_http: bool) -> Got {
     let mut silent = Vec::new();
     while arena.goes_on().await {
         for _ in 0..6 {
-            let connection = match on_http {
-                true => TcpStream::connect(arena.limiter.http_address()).await,
-                false => Ok(connect(&arena.limiter).await),
+            let connection = if on_http {
+                TcpStream::connect(arena.limiter.http_address()).await
+            } else {
+                Ok(connect(&arena.limiter).await)
             };
             silent.extend(connection);
             got.deeds += 1;
         }
         if silent.len() > 400 {
             for mut connection in silent.drain(..100) {
-                got.stopped += usize::from(is_closed(&mut connection).await);
+                got.stopped += usize::from(is_closed(&mut connection));
             }
         }
     }
@@ -265,7 +266,7 @@ async fn garbage(arena: Arc<Arena>) -> Got {
 }
 
 /// Whether the other side has closed a connection.
-async fn is_closed(connection: &mut TcpStream) -> bool {
+fn is_closed(connection: &mut TcpStream) -> bool {
     let mut said = [0; 4_096];
     loop {
         match connection.read(&mut said).now_or_never() {

@@ -56,8 +56,8 @@ pub(super) fn responses(
     requests: impl Stream<Item = CheckStreamRequest> + Send + 'static,
 ) -> impl Stream<Item = CheckStreamResponse> {
     // The share of the connection is its bound.
-    let (decided, answers) = mpsc::unbounded_channel();
-    tokio::spawn(decide(decider, requests, decided));
+    let (sender, answers) = mpsc::unbounded_channel();
+    tokio::spawn(decide(decider, requests, sender));
     UnboundedReceiverStream::new(answers).flat_map(|decided: Decided| {
         let Decided { responses, .. } = decided;
         stream::iter(responses)
@@ -76,7 +76,7 @@ struct Decided {
 async fn decide(
     decider: Decider,
     requests: impl Stream<Item = CheckStreamRequest>,
-    decided: mpsc::UnboundedSender<Decided>,
+    answers: mpsc::UnboundedSender<Decided>,
 ) {
     let share = Arc::clone(&decider.peer.share);
     let mut requests = pin!(requests.ready_chunks(MAX_CHECKS_OF_BATCH));
@@ -92,16 +92,15 @@ async fn decide(
         tokio::select! {
             biased;
             Some((held, responses)) = deciding.next() => {
-                let _unread = share.unread();
                 // If nobody wants them, they are gone.
-                let _ = decided.send(Decided { responses, _held: held, _unread });
+                let _ = answers.send(Decided { responses, _held: held, _unread: share.unread() });
             }
             arrived = arrived(&share, requests.as_mut()),
                 if is_open && deciding.len() < MAX_GROUPS_IN_FLIGHT => match arrived {
                     Some(arrived) => waiting.extend(decider.groups(arrived)),
                     None => is_open = false,
                 },
-            () = decided.closed(), if is_open => is_open = false,
+            () = answers.closed(), if is_open => is_open = false,
             else => return,
         }
     }
@@ -112,10 +111,12 @@ async fn decide(
 async fn arrived<S: Stream + Unpin>(share: &Share, mut requests: S) -> Option<S::Item> {
     loop {
         share.room().await;
-        let next = poll_fn(|cx| match share.is_full() {
-            // Filled by another stream meanwhile.
-            true => Poll::Ready(None),
-            false => requests.poll_next_unpin(cx).map(Some),
+        // Another stream may have filled it meanwhile.
+        let next = poll_fn(|cx| {
+            if share.is_full() {
+                return Poll::Ready(None);
+            }
+            requests.poll_next_unpin(cx).map(Some)
         });
         if let Some(arrived) = next.await {
             return arrived;
@@ -243,10 +244,10 @@ impl Group {
             responses.extend(every(refused));
             return (held, responses);
         };
-        let decided = limiter.check_all(&checks, terms.omit_buckets);
+        let outcomes = limiter.check_all(&checks, terms.omit_buckets);
         let answers = match terms.patience {
-            None => Ok(decided.await),
-            Some(patience) => timeout(patience, decided).await,
+            None => Ok(outcomes.await),
+            Some(patience) => timeout(patience, outcomes).await,
         };
         if let Ok(answers) = answers {
             end(spans, &answers);
