@@ -26,16 +26,13 @@ use tower_service::Service as _;
 
 use crate::{
     grpc::{
-        InFlight, Malformed, Peer, Share, Unread, counted_as, of_message, of_request,
-        too_many_calls, unanswered,
+        InFlight, Malformed, Peer, counted_as, of_message, of_request, too_many_calls, unanswered,
     },
     observe::CheckErrors,
 };
 
-mod arriving;
 mod side;
 
-use arriving::Arriving;
 use side::{Purpose, SideCall};
 pub(crate) use side::{SideBounds, SideCalls};
 
@@ -88,8 +85,6 @@ pub(crate) struct Calls {
     pub(crate) bound: CallBound,
     pub(crate) side: SideCalls,
     pub(crate) errors: CheckErrors,
-    /// How long a message may take from its first byte to its last.
-    pub(crate) message_timeout: Duration,
 }
 
 type Answer = Response<Answering>;
@@ -128,11 +123,9 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             }
         };
         let in_flight = (self.peer.begin_call(), admitted);
-        let share = Arc::clone(&self.peer.share);
         let patience = patience(request.headers());
         let id = RequestId::given(request.headers());
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        let request = request.map(|body| Arriving::new(body, self.message_timeout));
         let answer = self.routes.clone().call(request);
         let owed = is_check.then(|| self.errors.unanswered(1));
         Either::Right(
@@ -162,8 +155,6 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     body,
                     _in_flight: Some(in_flight),
                     _side_call: side_call,
-                    unread: None,
-                    share: Some(share),
                 }))
             }
             .boxed(),
@@ -181,9 +172,6 @@ pub(crate) struct Answering {
     body: Body,
     _in_flight: Option<(InFlight, Admitted)>,
     _side_call: Option<SideCall>,
-    /// What HTTP/2 was given last, until it asks for more: then that is sent.
-    unread: Option<Unread>,
-    share: Option<Arc<Share>>,
 }
 
 impl Answering {
@@ -192,8 +180,6 @@ impl Answering {
             body,
             _in_flight: None,
             _side_call: None,
-            unread: None,
-            share: None,
         }
     }
 }
@@ -206,12 +192,7 @@ impl http_body::Body for Answering {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.unread = None;
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(_))) = &frame {
-            self.unread = self.share.as_ref().map(Share::unread);
-        }
-        frame
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

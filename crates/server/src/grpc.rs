@@ -9,7 +9,6 @@ mod limiter;
 mod malformed;
 mod peer;
 mod reflection;
-mod share;
 mod span;
 mod status;
 mod stream;
@@ -22,7 +21,6 @@ pub(crate) use limiter::LimiterGrpc;
 pub(crate) use malformed::Malformed;
 pub(crate) use peer::{InFlight, Peer};
 pub(crate) use reflection::{Index, OlderName, Reflection};
-pub(crate) use share::{Share, Unread};
 pub(crate) use status::{
     counted_as, of_message, of_request, too_many_calls, too_many_side_calls, unanswered,
 };

@@ -91,17 +91,6 @@ pub(crate) fn data(stream: u32, body: &[u8]) -> Vec<u8> {
     frame_of(DATA, END_STREAM, stream, body)
 }
 
-/// Bytes of a request that goes on.
-pub(crate) fn part(stream: u32, body: &[u8]) -> Vec<u8> {
-    frame_of(DATA, 0, stream, body)
-}
-
-/// Takes back a call.
-pub(crate) fn reset(stream: u32) -> Vec<u8> {
-    const CANCEL: [u8; 4] = [0, 0, 0, 8];
-    frame_of(RST_STREAM, 0, stream, &CANCEL)
-}
-
 fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();

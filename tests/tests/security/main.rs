@@ -11,8 +11,6 @@ mod clients;
 mod command;
 mod frames;
 mod honest;
-mod shares;
 mod stage;
 mod standard;
 mod tls;
-mod together;

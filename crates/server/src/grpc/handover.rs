@@ -78,7 +78,7 @@ mod tests {
             callers: Vec::new(),
             open_admin: false,
         };
-        Peer::new(rules.caller(None), 1)
+        Peer::new(rules.caller(None))
     }
 
     fn answer(id: u64) -> CheckStreamResponse {
