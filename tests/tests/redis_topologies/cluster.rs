@@ -248,7 +248,10 @@ async fn a_cluster_that_lost_a_node_is_down_by_name_and_comes_back() {
     cluster.server(owner).kill().await.expect("killed");
     refused(&store, "unreachable").await;
     // They find out that they may go on without it.
-    eventually("two nodes decide", async || store.ping().await.ok()).await;
+    eventually("two nodes decide", async || {
+        matches!(store.ping().await, Err(StoreError::Partial(_))).then_some(())
+    })
+    .await;
     cluster.server(owner).restart().await.expect("restarted");
     crate::store::decides(&store).await;
 }

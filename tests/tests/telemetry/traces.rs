@@ -90,7 +90,9 @@ vmcp server tools/call a_echo decision=allowed degraded=false fail_open=false
     }
 
     let prompt = tree(&spans, &by_headers);
-    assert!(prompt.starts_with("vmcp server prompts/get a_greet decision=allowed"));
+    // The policy limits no prompt.
+    let unlimited = "vmcp server prompts/get a_greet decision=unlimited";
+    assert!(prompt.starts_with(unlimited), "{prompt}");
     assert!(
         prompt.ends_with("\n  vmcp client prompts/get greet\n"),
         "{prompt}"
