@@ -43,7 +43,7 @@ impl Access {
         let lost = Arc::new(SetOnce::new());
         let opened = self.open(addr, Some(Arc::clone(&lost)));
         let redis = within(deadline, addr, opened).await?;
-        Ok(Connection { redis, lost })
+        Ok(Connection::new(redis, lost))
     }
 
     async fn open(

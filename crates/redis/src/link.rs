@@ -97,6 +97,7 @@ impl Link {
             .await
             .map_err(|_| too_late())?
             .map_err(Failure::NoReply)?;
+        connection.note_use();
         let began = Instant::now();
         match timeout_at(ends, call.send(&mut connection.redis, asking)).await {
             Ok(Ok(reply)) => Ok(reply),
@@ -224,7 +225,7 @@ impl Keeper {
         }
         let loss = tokio::select! {
             loss = connection.lost.wait() => loss.clone(),
-            silent = connection.silent(self.destination.connect_timeout) => silent,
+            silent = connection.silent() => silent,
             deposed = self.destination.deposed(master.as_ref()) => Loss::Broken(deposed),
         };
         connection.give_up(loss.clone());

@@ -105,7 +105,7 @@ impl ErrorClass {
             Self::TryAgain => "tryagain",
             Self::Moved => "moved",
             Self::MaxClients => "maxclients",
-            Self::UnknownCommand => "unknown_command",
+            Self::UnknownCommand => "nocommand",
             Self::Closed => "closed",
             Self::Other => "other",
         }

@@ -95,12 +95,12 @@ fn what_redis_says_has_a_class_and_a_remedy() {
         ),
         (
             "ERR unknown command 'EVALSHA', with args beginning with: ",
-            "unknown_command",
+            "nocommand",
             Remedy::Keep,
         ),
         (
             "ERR Unknown Redis command called from script script: 4bcf, on @user_script:200.",
-            "unknown_command",
+            "nocommand",
             Remedy::Keep,
         ),
         ("ERR something new", "other", Remedy::Keep),

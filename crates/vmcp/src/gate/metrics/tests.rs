@@ -39,6 +39,7 @@ fn denied() -> Answer {
     };
     Answer {
         decision: Decision::Denied(denial),
+        unlimited: false,
         ..Answer::unlimited()
     }
 }
