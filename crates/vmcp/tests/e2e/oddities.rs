@@ -112,7 +112,7 @@ async fn lists_without_end_are_cut_and_the_backend_serves() {
     backend.endless.lock().unwrap().insert("resources/list");
     let mut settings = over_http("a", url(backend.address));
     // A list that takes too long is cut as well: on a busy machine a hundred pages take seconds.
-    settings.timing.request = PATIENCE;
+    (settings.timing.request, settings.timing.connect) = (PATIENCE, PATIENCE);
     let core = Core::start(vec![settings]);
     settled(&core).await;
     assert_eq!(counts(&core).await, [4, 4, 10_000, 1]);
