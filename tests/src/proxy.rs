@@ -185,8 +185,11 @@ async fn serve(mut near: TcpStream, shared: &Shared) {
 
 /// Whether a connection leads to its target under `fault`.
 const fn connects(fault: Fault) -> bool {
-    use Fault::{Corrupt, Delay, NoReplies, None, Throttle};
-    matches!(fault, None | Delay(_) | Throttle(_) | Corrupt | NoReplies)
+    use Fault::{Corrupt, Delay, LargeRequests, NoReplies, None, Throttle};
+    matches!(
+        fault,
+        None | Delay(_) | Throttle(_) | Corrupt | NoReplies | LargeRequests(_)
+    )
 }
 
 /// Carries bytes until either side closes, or a fault cuts the connection.
