@@ -15,6 +15,9 @@ pub struct Config {
     pub lease_name: String,
     /// The name of this replica, unlike all others: that of its pod.
     pub replica: String,
+    /// The uid of its pod. If there is one, the pod owns the Lease of its replica, and Kubernetes
+    /// deletes both together.
+    pub pod_uid: Option<String>,
 }
 
 /// The namespaces that are watched.

@@ -108,7 +108,7 @@ impl KubernetesSource {
         let followed = self.followed();
         let expected = followed.len();
         for followed in followed {
-            let (discovery, client) = (discovery.clone(), self.client.clone());
+            let (discovery, client) = (discovery.clone(), &self.client);
             let instruments = self.instruments.clone();
             let watch = Watch::new(discovery, client, followed, tell.clone(), instruments);
             watches.spawn(watch.run());

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod course;
+mod pace;
 
 /// How often the API server is asked for a kind that it does not serve; and when it says so for the
 /// first time, how soon again, as it may be starting.
@@ -78,13 +79,13 @@ struct Unheard;
 impl Watch {
     pub(crate) fn new(
         discovery: Discovery,
-        client: Client,
+        client: &Client,
         followed: Followed,
         changes: mpsc::Sender<(Followed, Change)>,
         instruments: Instruments,
     ) -> Self {
         Self {
-            client,
+            client: pace::paced(client),
             discovery,
             course: Course::new(&followed, instruments),
             followed,

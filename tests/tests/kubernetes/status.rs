@@ -127,6 +127,27 @@ async fn another_replica_writes_status_when_the_leader_is_killed() {
         .await;
 }
 
+/// As a pod that is killed leaves its Lease: the API server takes the owner, and Kubernetes' garbage
+/// collector does the rest.
+#[tokio::test]
+async fn the_lease_of_a_replica_is_owned_by_its_pod() {
+    let stage = Stage::new().await;
+    let uid = "7b1c1f5e-0000-4000-8000-000000000001";
+    let _replica = stage.replica("only", &["--kubernetes-pod-uid", uid]).await;
+    let owners = eventually("its Lease is there", async || {
+        let leases = stage.kubectl(&["get", "leases", "-o", "json"]).await;
+        let leases: Value = serde_json::from_str(&leases).expect("JSON");
+        let mut all = leases["items"].as_array().expect("items").iter();
+        let own = all.find(|lease| lease["metadata"]["name"] == "toolgate-only")?;
+        Some(own["metadata"]["ownerReferences"].clone())
+    })
+    .await;
+    let owner = serde_json::json!(
+        [{"apiVersion": "v1", "kind": "Pod", "name": "only", "uid": uid}]
+    );
+    assert_eq!(owners, owner);
+}
+
 #[tokio::test]
 async fn a_leader_that_stops_gives_up_the_lead_and_its_lease() {
     let stage = Stage::new().await;

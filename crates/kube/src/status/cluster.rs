@@ -30,6 +30,7 @@ pub(super) struct Cluster {
     client: Client,
     pub(super) config: Config,
     lease_namespace: String,
+    pod_namespace: String,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,6 +53,7 @@ impl Cluster {
             client: with_deadline(client),
             config: config.clone(),
             lease_namespace: lease_namespace.unwrap_or_else(|| namespace.to_owned()),
+            pod_namespace: namespace.to_owned(),
             clock,
         }
     }
@@ -120,7 +122,8 @@ impl Cluster {
 
     /// Says how far this replica is.
     pub(super) async fn write_own_lease(&self, progress: &Progress) -> Result<(), Error> {
-        let lease = lease::write(&self.config, progress, self.now());
+        let namespaces = (&*self.lease_namespace, &*self.pod_namespace);
+        let lease = lease::write(&self.config, namespaces, progress, self.now());
         let params = PatchParams::apply(MANAGER).force();
         let (leases, name) = (self.leases(), lease::name(&self.config));
         let applied = leases.patch(&name, &params, &Patch::Apply(&lease)).await;

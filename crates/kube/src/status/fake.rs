@@ -51,6 +51,7 @@ pub(super) fn config(replica: &str) -> Config {
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),
         replica: replica.to_owned(),
+        pod_uid: None,
     }
 }
 
@@ -77,7 +78,7 @@ impl Fake {
     pub(super) fn put_replica(&self, replica: &str) {
         let config = config(replica);
         let progress = Progress::of(&config, &view(Vec::new()));
-        let lease = lease::write(&config, &progress, Timestamp::now());
+        let lease = lease::write(&config, ("tools", "tools"), &progress, Timestamp::now());
         let lease = serde_json::to_value(lease).expect("JSON");
         self.asked().leases.insert(lease::name(&config), lease);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
 };
 use kube::core::ObjectMeta;
 
@@ -56,14 +56,25 @@ impl Progress {
     }
 }
 
-/// The Lease of the replica that `config` describes.
-pub(super) fn write(config: &Config, progress: &Progress, now: Timestamp) -> Lease {
+/// The Lease, in `namespace`, of the replica that `config` describes and whose pod is in
+/// `pod_namespace`.
+pub(super) fn write(
+    config: &Config,
+    (namespace, pod_namespace): (&str, &str),
+    progress: &Progress,
+    now: Timestamp,
+) -> Lease {
+    // An owner in another namespace counts as gone: the Lease would be deleted again and again.
+    let owner = (namespace == pod_namespace)
+        .then(|| owner(config))
+        .flatten();
     let progress = serde_json::to_string(&progress.0).unwrap_or_default(); // texts are JSON
     Lease {
         metadata: ObjectMeta {
             name: Some(name(config)),
             labels: Some([(LABEL.to_owned(), label(&config.lease_name).to_owned())].into()),
             annotations: Some([(PROGRESS.to_owned(), progress)].into()),
+            owner_references: owner.map(|pod| vec![pod]),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
@@ -73,6 +84,18 @@ pub(super) fn write(config: &Config, progress: &Progress, now: Timestamp) -> Lea
             ..LeaseSpec::default()
         }),
     }
+}
+
+/// The pod of the replica, if its uid is known.
+fn owner(config: &Config) -> Option<OwnerReference> {
+    let uid = config.pod_uid.clone()?;
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: config.replica.clone(),
+        uid,
+        ..OwnerReference::default()
+    })
 }
 
 /// The value of [`LABEL`] for an election: the name of its Lease, as far as a label has room.

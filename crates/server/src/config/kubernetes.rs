@@ -68,6 +68,16 @@ pub struct KubernetesSettings {
         env = "TOOLGATE_KUBERNETES_REPLICA"
     )]
     pub replica: Option<String>,
+
+    /// The uid of the pod that this replica runs in, whose name is that of the replica; Kubernetes then
+    /// deletes the replica's Lease together with the pod
+    #[arg(
+        id = "kubernetes_pod_uid",
+        long = "kubernetes-pod-uid",
+        value_name = "UID",
+        env = "TOOLGATE_KUBERNETES_POD_UID"
+    )]
+    pub pod_uid: Option<String>,
 }
 
 impl KubernetesSettings {
@@ -82,6 +92,7 @@ impl KubernetesSettings {
             lease_namespace: self.lease_namespace.or(below.lease_namespace),
             lease_name: self.lease_name.or(below.lease_name),
             replica: self.replica.or(below.replica),
+            pod_uid: self.pod_uid.or(below.pod_uid),
         }
     }
 
@@ -94,17 +105,19 @@ impl KubernetesSettings {
         let lease_namespace = given(self.lease_namespace);
         let lease_name = given(self.lease_name);
         let replica = given(self.replica);
+        let pod_uid = given(self.pod_uid);
         if namespaces.is_empty() {
             let is_silent = self.status.is_none()
                 && lease_namespace.is_none()
                 && lease_name.is_none()
-                && replica.is_none();
+                && replica.is_none()
+                && pod_uid.is_none();
             return if is_silent {
                 Ok(None)
             } else {
                 Err(ConfigError::Together(
-                    "kubernetes.status, kubernetes.leaseNamespace, kubernetes.leaseName and \
-                     kubernetes.replica need kubernetes.namespaces",
+                    "kubernetes.status, kubernetes.leaseNamespace, kubernetes.leaseName, \
+                     kubernetes.replica and kubernetes.podUid need kubernetes.namespaces",
                 ))
             };
         }
@@ -126,6 +139,7 @@ impl KubernetesSettings {
             lease_namespace,
             lease_name,
             replica,
+            pod_uid,
         }))
     }
 }

@@ -90,6 +90,7 @@
 - {name: TOOLGATE_LOG_FORMAT, value: {{ .Values.log.format }}}
 {{- if include "toolgate.watchesCluster" . }}
 - {name: TOOLGATE_KUBERNETES_REPLICA, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: TOOLGATE_KUBERNETES_POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 {{- end }}
 {{- if eq .Values.store.type "redis" }}
 {{- with .Values.store.redis.urlSecret }}

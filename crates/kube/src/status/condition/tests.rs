@@ -55,6 +55,7 @@ fn progress(namespace: &str, newest: &str) -> Progress {
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),
         replica: "r".to_owned(),
+        pod_uid: None,
     };
     let view = View {
         newest: [(watched, newest.to_owned())].into(),

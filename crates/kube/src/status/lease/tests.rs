@@ -9,6 +9,7 @@ fn config(namespaces: &str) -> Config {
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),
         replica: "toolgate-7d9f-abcde".to_owned(),
+        pod_uid: None,
     }
 }
 
@@ -27,7 +28,7 @@ fn a_replica_s_lease_reads_as_it_was_written() {
     let config = config("team-a,team-b");
     let progress = Progress::of(&config, &view(&[(Some("team-a"), "1207")]));
     let now = Timestamp::from_second(1_800_000_000).expect("time");
-    let lease = write(&config, &progress, now);
+    let lease = write(&config, ("tools", "tools"), &progress, now);
     assert_eq!(
         lease.metadata.name.as_deref(),
         Some("toolgate-toolgate-7d9f-abcde")
@@ -46,7 +47,12 @@ fn a_replica_s_lease_reads_as_it_was_written() {
 #[test]
 fn a_lease_without_progress_is_no_replica_s() {
     assert_eq!(read(&Lease::default()), None);
-    let mut lease = write(&config("*"), &Progress::default(), Timestamp::UNIX_EPOCH);
+    let mut lease = write(
+        &config("*"),
+        ("tools", "tools"),
+        &Progress::default(),
+        Timestamp::UNIX_EPOCH,
+    );
     lease.metadata.annotations = Some([(PROGRESS.to_owned(), "not JSON".to_owned())].into());
     assert_eq!(read(&lease), None);
 }
@@ -78,4 +84,30 @@ fn of_versions_that_are_no_numbers_only_the_same_one_is_covered() {
     assert_eq!(progress.covers("a", "zz"), Some(true));
     assert_eq!(progress.covers("a", "aa"), Some(false));
     assert_eq!(progress.covers("a", "7"), Some(false));
+}
+
+/// Leases of pods that were killed lay there until another replica swept them.
+#[test]
+fn a_pod_owns_the_lease_of_its_replica_in_its_own_namespace() {
+    let owned = Config {
+        pod_uid: Some("5f0c".to_owned()),
+        ..config("*")
+    };
+    let owners = |config, namespaces| {
+        let lease = write(
+            config,
+            namespaces,
+            &Progress::default(),
+            Timestamp::UNIX_EPOCH,
+        );
+        lease.metadata.owner_references
+    };
+    let owner = owners(&owned, ("tools", "tools")).expect("an owner");
+    let [owner] = owner.as_slice() else {
+        panic!("{owner:?}");
+    };
+    assert_eq!((&*owner.kind, &*owner.name), ("Pod", "toolgate-7d9f-abcde"));
+    assert_eq!(owner.uid, "5f0c");
+    assert_eq!(owners(&owned, ("leases", "tools")), None);
+    assert_eq!(owners(&config("*"), ("tools", "tools")), None);
 }

@@ -13,8 +13,9 @@ fn lease(replica: &str, renewed: Timestamp) -> Lease {
         lease_namespace: None,
         lease_name: "toolgate".to_owned(),
         replica: replica.to_owned(),
+        pod_uid: None,
     };
-    lease::write(&config, &Progress::default(), renewed)
+    lease::write(&config, ("tools", "tools"), &Progress::default(), renewed)
 }
 
 fn live(replicas: &Replicas, now: Timestamp) -> Vec<&str> {
