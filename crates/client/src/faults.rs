@@ -125,17 +125,24 @@ fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         // An I/O error passes over the error that it holds.
-        let held = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
+        let io = error.downcast_ref::<io::Error>();
+        let held = io.and_then(io::Error::get_ref);
         if error.is::<rustls::Error>()
-            || held.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+            || held.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+            || io.is_some_and(is_alert)
         {
             return true;
         }
         next = error.source();
     }
     false
+}
+
+/// Whether the other end has refused this one, as it refuses a client certificate when the client
+/// takes the handshake for done. HTTP/2 then passes on no more than kind and text of the error.
+fn is_alert(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+        && error.to_string().starts_with("received fatal alert")
 }
 
 /// The faults of one client: counted for metrics, and logged.
