@@ -89,7 +89,7 @@ fn of_versions_that_are_no_numbers_only_the_same_one_is_covered() {
 /// Leases of pods that were killed lay there until another replica swept them.
 #[test]
 fn a_pod_owns_the_lease_of_its_replica_in_its_own_namespace() {
-    let owned = Config {
+    let of_a_pod = Config {
         pod_uid: Some("5f0c".to_owned()),
         ..config("*")
     };
@@ -102,12 +102,12 @@ fn a_pod_owns_the_lease_of_its_replica_in_its_own_namespace() {
         );
         lease.metadata.owner_references
     };
-    let owner = owners(&owned, ("tools", "tools")).expect("an owner");
+    let owner = owners(&of_a_pod, ("tools", "tools")).expect("an owner");
     let [owner] = owner.as_slice() else {
         panic!("{owner:?}");
     };
     assert_eq!((&*owner.kind, &*owner.name), ("Pod", "toolgate-7d9f-abcde"));
     assert_eq!(owner.uid, "5f0c");
-    assert_eq!(owners(&owned, ("leases", "tools")), None);
+    assert_eq!(owners(&of_a_pod, ("leases", "tools")), None);
     assert_eq!(owners(&config("*"), ("tools", "tools")), None);
 }
