@@ -68,11 +68,16 @@ impl Process {
         }
     }
 
+    /// Sends it a signal, such as `-TERM`.
+    pub(crate) async fn signal(&self, signal: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let kill = Command::new("kill").args([signal, &id]).status().await;
+        assert!(kill.unwrap().success());
+    }
+
     /// Tells it to stop, waits until it has, and returns what it has logged.
     pub(crate) async fn stopped(self) -> String {
-        let id = self.child.id().unwrap().to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(kill.unwrap().success());
+        self.signal("-TERM").await;
         let ended = timeout(Duration::from_secs(40), self.child.wait_with_output());
         let output = ended.await.expect("it stops").unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -44,3 +44,33 @@ async fn a_log_filter_that_is_none_is_an_error() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("RUST_LOG"), "{log}");
 }
+
+/// SIGHUP killed it, and with it the calls that it had taken.
+#[tokio::test]
+async fn sighup_ends_nothing_and_is_told() {
+    let process = Process::start(CONFIG, ":").await;
+    for _ in 0..3 {
+        process.signal("-HUP").await;
+        let live = reqwest::get(format!("http://{}/livez", process.address)).await;
+        assert!(live.unwrap().status().is_success());
+    }
+    let log = process.stopped().await;
+    assert!(log.contains("SIGHUP changes nothing"), "{log}");
+}
+
+/// The soft limit is for programs that use `select`; the hard one counts.
+#[tokio::test]
+async fn the_soft_limit_of_files_is_raised_and_compared_with_the_connections() {
+    let yaml = format!("{CONFIG}maxConnections: 1000\n");
+    let of = async |limits: &str| Process::start(&yaml, limits).await.stopped().await;
+    let warning = "fewer files may be open";
+    let log = of("ulimit -Sn 256; ulimit -Hn 8192").await;
+    assert!(!log.contains(warning), "{log}");
+    let log = of("ulimit -Sn 256; ulimit -Hn 1024").await;
+    assert!(
+        log.contains(warning)
+            && log.contains("may_be_open\":1024")
+            && log.contains("maxConnections"),
+        "{log}"
+    );
+}
