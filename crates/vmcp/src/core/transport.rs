@@ -8,7 +8,7 @@ use std::{
 
 use axum::http::{HeaderName, HeaderValue};
 use rmcp::{
-    ClientHandler, ClientLifecycleMode, RoleClient,
+    ClientCacheConfig, ClientHandler, ClientLifecycleMode, RoleClient,
     model::ProtocolVersion,
     serve_client_with_lifecycle,
     service::{ClientInitializeError, RunningService},
@@ -89,7 +89,8 @@ impl Lifecycle {
 }
 
 impl Transport {
-    /// Connects, without a deadline of its own.
+    /// Connects, without a deadline of its own. Answers are not cached: rmcp's cache knows no
+    /// callers, so one would read what another was answered, and an error would be an old answer.
     pub(super) async fn connect<H: ClientHandler>(
         &self,
         handler: H,
@@ -119,7 +120,10 @@ impl Transport {
                 serve_client_with_lifecycle(handler, child, mode).await
             }
         };
-        connected.map_err(|error| ConnectError::Initialize(Box::new(error)))
+        let running = connected.map_err(|error| ConnectError::Initialize(Box::new(error)))?;
+        let no_cache = ClientCacheConfig::disabled();
+        running.peer().set_response_cache_config(no_cache).await;
+        Ok(running)
     }
 }
 

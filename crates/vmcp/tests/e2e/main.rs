@@ -7,9 +7,11 @@ mod backends;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
 mod metrics;
+mod modern;
 mod odd;
 mod oddities;
 mod process;
 mod replica;
 mod settings;
 mod silence;
+mod users;

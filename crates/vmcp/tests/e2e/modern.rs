@@ -1,0 +1,103 @@
+//! A backend that knows no protocol before 2026-07-28, and whose answers may be cached.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
+    /// The hint that goes with each answer.
+    scope: &'static str,
+    reads: AtomicUsize,
+    fails: AtomicBool,
+}
+
+/// An MCP server over HTTP, in this process. It stops when it is dropped.
+pub(crate) struct ModernBackend {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    _serve: AbortOnDropHandle<()>,
+}
+
+impl ModernBackend {
+    /// One whose answers are fresh for a minute, to all (`public`) or to one (`private`).
+    pub(crate) async fn start(scope: &'static str) -> Self {
+        let shared = Arc::new(Shared {
+            scope,
+            reads: AtomicUsize::new(0),
+            fails: AtomicBool::new(false),
+        });
+        let router = Router::new()
+            .route("/mcp", post(answer))
+            .with_state(Arc::clone(&shared));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        Self {
+            address,
+            shared,
+            _serve: AbortOnDropHandle::new(serve),
+        }
+    }
+
+    /// Reads that have reached it.
+    pub(crate) fn reads(&self) -> usize {
+        self.shared.reads.load(Ordering::SeqCst)
+    }
+
+    /// From now on reads are errors.
+    pub(crate) fn fail(&self) {
+        self.shared.fails.store(true, Ordering::SeqCst);
+    }
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Json(request): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let Some(id) = request.get("id") else {
+        return (StatusCode::ACCEPTED, Json(Value::Null));
+    };
+    let answer = match request["method"].as_str().unwrap_or_default() {
+        "server/discover" => Ok(json!({
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}, "resources": {}},
+        })),
+        "tools/list" => {
+            let tool = json!({"name": "now", "inputSchema": {"type": "object"}});
+            Ok(json!({"tools": [tool]}))
+        }
+        "resources/list" => Ok(json!({"resources": [{"uri": "note://mine", "name": "mine"}]})),
+        "resources/templates/list" => Ok(json!({"resourceTemplates": []})),
+        "resources/read" => {
+            let n = shared.reads.fetch_add(1, Ordering::SeqCst) + 1;
+            let text = json!({"uri": request["params"]["uri"], "text": format!("read {n}")});
+            if shared.fails.load(Ordering::SeqCst) {
+                Err(json!({"code": -32123, "message": "as asked"}))
+            } else {
+                Ok(json!({"contents": [text]}))
+            }
+        }
+        method => Err(json!({"code": -32601, "message": method})),
+    };
+    let answer = match answer {
+        Ok(mut result) => {
+            result["resultType"] = json!("complete");
+            result["ttlMs"] = json!(60_000);
+            result["cacheScope"] = json!(shared.scope);
+            json!({"jsonrpc": "2.0", "id": id, "result": result})
+        }
+        Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+    };
+    (StatusCode::OK, Json(answer))
+}
