@@ -26,7 +26,8 @@ use tower_service::Service as _;
 
 use crate::{
     grpc::{
-        InFlight, Malformed, Peer, counted_as, of_message, of_request, too_many_calls, unanswered,
+        InFlight, Malformed, Peer, Unread, counted_as, of_message, of_request, too_many_calls,
+        unanswered,
     },
     observe::CheckErrors,
 };
@@ -123,6 +124,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             }
         };
         let in_flight = (self.peer.begin_call(), admitted);
+        let share = Arc::clone(&self.peer.share);
         let patience = patience(request.headers());
         let id = RequestId::given(request.headers());
         request.extensions_mut().insert(Arc::clone(&self.peer));
@@ -136,6 +138,9 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 };
                 // What is left of a query is an answer that its caller may read when it likes.
                 let side_call = side_call.filter(|_| purpose != Purpose::Query);
+                // Others are streams, and say themselves what waits.
+                let is_whole = matches!(purpose, Purpose::Check | Purpose::Query);
+                let unread = is_whole.then(|| share.unread());
                 // None of an answer that has begun: what ends it stands in its trailers.
                 let failure = Status::from_header_map(answer.headers());
                 let failure = failure.filter(|status| status.code() != Code::Ok);
@@ -155,6 +160,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     body,
                     _in_flight: Some(in_flight),
                     _side_call: side_call,
+                    _unread: unread,
                 }))
             }
             .boxed(),
@@ -172,6 +178,7 @@ pub(crate) struct Answering {
     body: Body,
     _in_flight: Option<(InFlight, Admitted)>,
     _side_call: Option<SideCall>,
+    _unread: Option<Unread>,
 }
 
 impl Answering {
@@ -180,6 +187,7 @@ impl Answering {
             body,
             _in_flight: None,
             _side_call: None,
+            _unread: None,
         }
     }
 }

@@ -335,6 +335,7 @@ impl TryFrom<Settings> for Config {
         if grpc_tls.is_some() && matches!(settings.grpc_listen, Some(Listen::Unix(_))) {
             return Err(ConfigError::TlsOnUnixSocket);
         }
+        let max_in_flight = settings.max_in_flight.unwrap_or(MAX_IN_FLIGHT);
         let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
         Ok(Self {
             policies: policy_source(settings.policies, settings.kubernetes)?,
@@ -346,12 +347,12 @@ impl TryFrom<Settings> for Config {
             outage: settings.outage.unwrap_or_default(),
             memory_max_users,
             workers: settings.workers.unwrap_or_else(one_a_cpu),
-            max_in_flight: settings.max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+            max_in_flight,
             drain_timeout: settings
                 .drain_timeout
                 .map_or(Duration::from_secs(10), |timeout| timeout.0),
             grpc_tls,
-            connections: settings.connections.into_bounds()?,
+            connections: settings.connections.into_bounds(max_in_flight.get())?,
             audit: settings.audit.into_config()?,
             insecure_admin,
             otlp: settings.otlp.into(),

@@ -10,7 +10,11 @@
 //! tonic's own server would do without the deadline, wait for the preface even while it drains, and
 //! end a connection that is too old either without a word or never.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,6 +41,9 @@ use crate::{
 /// (`grpc/malformed.rs`); beyond this HTTP/2 answers alone, with status 431, and beyond four times of it,
 /// or 144 KiB as they are sent, it ends the connection.
 const MAX_READ_HEADER_BYTES: u32 = 96 * 1024;
+
+/// The most bytes of answers of one stream that wait to be sent.
+const MAX_UNSENT: usize = 32 * 1024;
 
 /// The most bytes that wait to be read: of one stream, and of a connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 512 * 1024);
@@ -69,6 +76,13 @@ pub(crate) struct Connections {
     pub(crate) terms: Terms,
     pub(crate) errors: CheckErrors,
 }
+
+/// The bytes of a connection.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+type Http2<S> = http2::Connection<TokioIo<Authorities<Preface<S>>>, Calls, TokioExecutor>;
 
 impl Connections {
     /// Serves `accepted` to its end, on the current runtime.
@@ -109,11 +123,12 @@ impl Connections {
     /// Takes calls until the other side ends the connection, or it is too old, or the limiter stops.
     pub(crate) async fn converse(
         &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        stream: impl Io,
         certificate: Option<&CertificateDer<'_>>,
         deadline: Instant,
     ) {
-        let peer = Peer::new(self.terms.callers.caller(certificate));
+        let caller = self.terms.callers.caller(certificate);
+        let peer = Peer::new(caller, self.terms.bounds.max_checks);
         let calls = Calls {
             routes: self.routes.clone(),
             peer: Arc::clone(&peer),
@@ -122,7 +137,18 @@ impl Connections {
             errors: self.errors.clone(),
         };
         let stream = TokioIo::new(Authorities::of(Preface::by(deadline, stream)));
-        let mut connection = pin!(self.http2().serve_connection(stream, calls));
+        let connection = pin!(self.http2().serve_connection(stream, calls));
+        let unread_timeout = self.terms.bounds.unread_timeout;
+        tokio::select! {
+            () = self.lead(connection, &peer) => {}
+            () = peer.share.stalled(unread_timeout) => {
+                tracing::debug!("a connection was closed: it took none of its answers");
+            }
+        }
+    }
+
+    /// Leads a connection to its end.
+    async fn lead(&self, mut connection: Pin<&mut Http2<impl Io>>, peer: &Peer) {
         tokio::select! {
             ended = &mut connection => return log_end(ended),
             () = self.time_to_leave() => {}
@@ -133,13 +159,13 @@ impl Connections {
             ended = &mut connection => return log_end(ended),
             () = self.time_to_cut() => {}
             // It may have none because it never got as far as its preface.
-            () = self.closed_without_calls(&peer) => return,
+            () = self.closed_without_calls(peer) => return,
         }
         peer.cut();
         tokio::select! {
             ended = &mut connection => log_end(ended),
             () = self.time_to_close() => {}
-            () = self.closed_without_calls(&peer) => {}
+            () = self.closed_without_calls(peer) => {}
         }
     }
 
@@ -150,6 +176,7 @@ impl Connections {
             .keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
             .max_concurrent_streams(self.terms.bounds.max_streams)
+            .max_send_buf_size(MAX_UNSENT)
             .max_header_list_size(MAX_READ_HEADER_BYTES)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1);

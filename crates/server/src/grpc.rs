@@ -9,6 +9,7 @@ mod limiter;
 mod malformed;
 mod peer;
 mod reflection;
+mod share;
 mod span;
 mod status;
 mod stream;
@@ -21,6 +22,7 @@ pub(crate) use limiter::LimiterGrpc;
 pub(crate) use malformed::Malformed;
 pub(crate) use peer::{InFlight, Peer};
 pub(crate) use reflection::{Index, OlderName, Reflection};
+pub(crate) use share::{Share, Unread};
 pub(crate) use status::{
     counted_as, of_message, of_request, too_many_calls, too_many_side_calls, unanswered,
 };

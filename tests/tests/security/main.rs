@@ -11,6 +11,7 @@ mod clients;
 mod command;
 mod frames;
 mod honest;
+mod shares;
 mod stage;
 mod standard;
 mod tls;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 use toolgate_limit::GoDuration;
+use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
 use super::{ConfigError, duration, from_text};
 
@@ -39,6 +40,26 @@ pub struct ConnectionSettings {
         env = "TOOLGATE_CONNECTIONS_MAX_CALLS"
     )]
     pub max_calls: Option<usize>,
+
+    /// The most checks of the streams of one connection that are in flight or whose answers are unread;
+    /// at the bound its streams are read no further [default: a quarter of maxInFlight, at least 64]
+    #[arg(
+        id = "connections_max_checks",
+        long = "connections-max-checks",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX_CHECKS"
+    )]
+    pub max_checks: Option<usize>,
+
+    /// A connection that takes none of its answers for this time is closed [default: 10s]
+    #[arg(
+        id = "connections_unread_timeout",
+        long = "connections-unread-timeout",
+        value_name = "DURATION",
+        env = "TOOLGATE_CONNECTIONS_UNREAD_TIMEOUT"
+    )]
+    #[serde(deserialize_with = "from_text")]
+    pub unread_timeout: Option<GoDuration>,
 
     /// After this time, give or take a tenth, callers are asked to connect anew, so that load
     /// spreads over replicas that came later; 0s for never [default: 5m]
@@ -81,6 +102,10 @@ pub struct ConnectionBounds {
     pub max_streams: u32,
     /// The most calls and streams at a time on all of them.
     pub max_calls: usize,
+    /// The most checks of the streams of one of them that are in flight or whose answers are unread.
+    pub max_checks: usize,
+    /// How long one may take none of its answers.
+    pub unread_timeout: Duration,
     /// When callers are asked to connect anew, give or take a tenth. None: never.
     pub max_age: Option<Duration>,
     /// How long calls and streams have from then on.
@@ -95,19 +120,29 @@ impl ConnectionSettings {
             max: self.max.or(below.max),
             max_streams: self.max_streams.or(below.max_streams),
             max_calls: self.max_calls.or(below.max_calls),
+            max_checks: self.max_checks.or(below.max_checks),
+            unread_timeout: self.unread_timeout.or(below.unread_timeout),
             max_age: self.max_age.or(below.max_age),
             max_age_grace: self.max_age_grace.or(below.max_age_grace),
             handshake_timeout: self.handshake_timeout.or(below.handshake_timeout),
         }
     }
 
-    pub(super) fn into_bounds(self) -> Result<ConnectionBounds, ConfigError> {
+    /// Where all connections may have `max_in_flight` checks in flight.
+    pub(super) fn into_bounds(self, max_in_flight: usize) -> Result<ConnectionBounds, ConfigError> {
         let seconds = Duration::from_secs;
+        let share = (max_in_flight / 4).max(MAX_CHECKS_OF_BATCH);
         let max_age = self.max_age.map_or(seconds(300), |GoDuration(age)| age);
         Ok(ConnectionBounds {
             max: some("connections.max", self.max, 4_096)?,
             max_streams: some("connections.maxStreams", self.max_streams, 1_024)?,
             max_calls: some("connections.maxCalls", self.max_calls, 16_384)?,
+            max_checks: some("connections.maxChecks", self.max_checks, share)?,
+            unread_timeout: duration(
+                "connections.unreadTimeout",
+                self.unread_timeout,
+                seconds(10),
+            )?,
             max_age: Some(max_age).filter(|age| !age.is_zero()),
             max_age_grace: duration("connections.maxAgeGrace", self.max_age_grace, seconds(30))?,
             handshake_timeout: duration(

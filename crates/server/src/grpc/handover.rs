@@ -78,7 +78,7 @@ mod tests {
             callers: Vec::new(),
             open_admin: false,
         };
-        Peer::new(rules.caller(None))
+        Peer::new(rules.caller(None), 1)
     }
 
     fn answer(id: u64) -> CheckStreamResponse {

@@ -8,12 +8,14 @@ use std::sync::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Extensions, Status};
 
-use super::{Caller, status};
+use super::{Caller, Share, status};
 
 /// The other end of a connection. Each of its calls has it among its extensions.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) caller: Caller,
+    /// What its checks may hold.
+    pub(crate) share: Arc<Share>,
     /// Streams tell their callers to go elsewhere.
     leaving: CancellationToken,
     /// The same, at the price of a load.
@@ -28,9 +30,11 @@ pub(crate) struct Peer {
 pub(crate) struct InFlight(Arc<Peer>);
 
 impl Peer {
-    pub(crate) fn new(caller: Caller) -> Arc<Self> {
+    /// `max_checks`: the most that are in flight or whose answers are unread.
+    pub(crate) fn new(caller: Caller, max_checks: usize) -> Arc<Self> {
         Arc::new(Self {
             caller,
+            share: Share::new(max_checks),
             leaving: CancellationToken::new(),
             is_leaving: AtomicBool::new(false),
             cut: CancellationToken::new(),

@@ -3,22 +3,32 @@
 //! Requests that have arrived together are decided together: one call of the store, one deadline
 //! and one wake-up for all of them. Under low load a check comes and goes alone; the more there is
 //! to do, the more come together.
+//!
+//! A task of the stream's own reads and decides. The answers wait apart, so a caller that reads
+//! none keeps no check in flight (`share.rs` has what it may leave unread).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
-use futures::{Stream, StreamExt as _, stream};
-use tokio::time::timeout;
+use futures::{
+    Stream, StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 use toolgate_limit::{Answer, Check, StoreError};
 use toolgate_proto::pb::{
-    CheckResponse, CheckStreamRequest, CheckStreamResponse,
+    CheckResponse, CheckStreamRequest, CheckStreamResponse, check_request::Operation,
     check_stream_response::Result as Outcome,
 };
 use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
 use super::{
-    Peer,
+    Peer, Share, Unread,
     check_bound::CheckBound,
+    share::Held,
     span::{CheckSpan, Tracing},
     status,
 };
@@ -43,18 +53,75 @@ pub(super) struct Decider {
 /// stream.
 pub(super) fn responses(
     decider: Decider,
-    requests: impl Stream<Item = CheckStreamRequest>,
+    requests: impl Stream<Item = CheckStreamRequest> + Send + 'static,
 ) -> impl Stream<Item = CheckStreamResponse> {
-    let of_groups = decider.clone();
-    requests
-        .ready_chunks(MAX_CHECKS_OF_BATCH)
-        .flat_map(move |arrived| stream::iter(of_groups.groups(arrived)))
-        .map(move |group| {
-            let (limiter, bound) = (Arc::clone(&decider.limiter), Arc::clone(&decider.bound));
-            group.decide(limiter, bound, Arc::clone(&decider.tracing))
-        })
-        .buffer_unordered(MAX_GROUPS_IN_FLIGHT)
-        .flat_map(stream::iter)
+    // The share of the connection is its bound.
+    let (sender, answers) = mpsc::unbounded_channel();
+    tokio::spawn(decide(decider, requests, sender));
+    UnboundedReceiverStream::new(answers).flat_map(|decided: Decided| {
+        let Decided { responses, .. } = decided;
+        stream::iter(responses)
+    })
+}
+
+/// Answers that nobody has taken yet.
+struct Decided {
+    responses: Vec<CheckStreamResponse>,
+    _held: Held,
+    _unread: Unread,
+}
+
+/// Decides `requests` until they end or nobody wants the answers. What was read is decided in any
+/// case: it may be paid already.
+async fn decide(
+    decider: Decider,
+    requests: impl Stream<Item = CheckStreamRequest>,
+    answers: mpsc::UnboundedSender<Decided>,
+) {
+    let share = Arc::clone(&decider.peer.share);
+    let mut requests = pin!(requests.ready_chunks(MAX_CHECKS_OF_BATCH));
+    let (mut waiting, mut deciding) = (VecDeque::new(), FuturesUnordered::new());
+    let mut is_open = true;
+    loop {
+        while deciding.len() < MAX_GROUPS_IN_FLIGHT
+            && let Some(group) = waiting.pop_front()
+        {
+            let group: Group = group;
+            deciding.push(group.decide(&decider));
+        }
+        tokio::select! {
+            biased;
+            Some((held, responses)) = deciding.next() => {
+                // If nobody wants them, they are gone.
+                let _ = answers.send(Decided { responses, _held: held, _unread: share.unread() });
+            }
+            arrived = arrived(&share, requests.as_mut()),
+                if is_open && deciding.len() < MAX_GROUPS_IN_FLIGHT => match arrived {
+                    Some(arrived) => waiting.extend(decider.groups(arrived)),
+                    None => is_open = false,
+                },
+            () = answers.closed(), if is_open => is_open = false,
+            else => return,
+        }
+    }
+}
+
+/// The requests that have arrived, as soon as `share` has room for some. Nothing is lost if this is
+/// given up.
+async fn arrived<S: Stream + Unpin>(share: &Share, mut requests: S) -> Option<S::Item> {
+    loop {
+        share.room().await;
+        // Another stream may have filled it meanwhile.
+        let next = poll_fn(|cx| {
+            if share.is_full() {
+                return Poll::Ready(None);
+            }
+            requests.poll_next_unpin(cx).map(Some)
+        });
+        if let Some(arrived) = next.await {
+            return arrived;
+        }
+    }
 }
 
 /// Checks that are decided together, and the ids of their requests.
@@ -65,6 +132,7 @@ struct Group {
     /// To requests among them that are no checks of this caller.
     refusals: Vec<CheckStreamResponse>,
     owed: Unanswered,
+    held: Held,
 }
 
 /// What the requests of a group have in common.
@@ -82,7 +150,7 @@ impl Decider {
         let mut groups: Vec<Group> = Vec::with_capacity(1);
         let mut room = requests.len();
         for request in requests {
-            let id = request.id;
+            let (id, bytes) = (request.id, text_of(&request));
             let read = read(request, &self.peer);
             let terms = read.as_ref().ok().map(|(terms, _)| *terms);
             let fits = |group: &&mut Group| terms.is_none_or(|terms| terms == group.terms);
@@ -90,6 +158,7 @@ impl Decider {
                 Some(group) => group,
                 None => groups.push_mut(self.group(terms.unwrap_or_default(), room)),
             };
+            group.held.one_more(bytes);
             match read {
                 Ok((_, check)) => {
                     group.ids.push(id);
@@ -113,8 +182,29 @@ impl Decider {
             checks: Vec::with_capacity(room),
             refusals: Vec::new(),
             owed: self.errors.unanswered(0),
+            held: self.peer.share.hold(),
         }
     }
+}
+
+/// About what `request` takes beside its fixed size, in bytes.
+fn text_of(request: &CheckStreamRequest) -> usize {
+    let of_trace = request.traceparent.len() + request.tracestate.len();
+    let Some(check) = &request.check else {
+        return of_trace;
+    };
+    let operation = match &check.operation {
+        Some(Operation::Tool(name) | Operation::Prompt(name) | Operation::Resource(name)) => {
+            name.len()
+        }
+        None => 0,
+    };
+    let identity = check.identity.as_ref().map_or(0, |identity| {
+        let groups = identity.groups.iter();
+        let groups: usize = groups.map(|group| size_of::<String>() + group.len()).sum();
+        identity.subject.len() + identity.issuer.len() + groups
+    });
+    of_trace + check.server.len() + operation + identity
 }
 
 /// The check of `request`, if it is one that `peer` may ask for.
@@ -130,18 +220,20 @@ fn read(request: CheckStreamRequest, peer: &Peer) -> Result<(Terms, Check), Stat
 }
 
 impl Group {
-    async fn decide(
-        self,
-        limiter: Arc<ObservedLimiter>,
-        bound: Arc<CheckBound>,
-        tracing: Arc<Tracing>,
-    ) -> Vec<CheckStreamResponse> {
+    async fn decide(self, decider: &Decider) -> (Held, Vec<CheckStreamResponse>) {
+        let Decider {
+            limiter,
+            bound,
+            tracing,
+            ..
+        } = decider;
         let Self {
             terms,
             ids,
             mut checks,
             refusals: mut responses,
             mut owed,
+            held,
         } = self;
         let spans = tracing.of_stream(&mut checks);
         let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
@@ -150,12 +242,12 @@ impl Group {
             fail(spans, &refused);
             owed.failed(refused.code());
             responses.extend(every(refused));
-            return responses;
+            return (held, responses);
         };
-        let decided = limiter.check_all(&checks, terms.omit_buckets);
+        let outcomes = limiter.check_all(&checks, terms.omit_buckets);
         let answers = match terms.patience {
-            None => Ok(decided.await),
-            Some(patience) => timeout(patience, decided).await,
+            None => Ok(outcomes.await),
+            Some(patience) => timeout(patience, outcomes).await,
         };
         if let Ok(answers) = answers {
             end(spans, &answers);
@@ -169,7 +261,7 @@ impl Group {
             owed.failed(Code::DeadlineExceeded);
             responses.extend(every(status::too_late()));
         }
-        responses
+        (held, responses)
     }
 }
 
