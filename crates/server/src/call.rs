@@ -26,14 +26,16 @@ use tower_service::Service as _;
 
 use crate::{
     grpc::{
-        InFlight, Malformed, Peer, Unread, counted_as, of_message, of_request, too_many_calls,
-        unanswered,
+        InFlight, Malformed, Peer, Share, Unread, counted_as, of_message, of_request,
+        too_many_calls, unanswered,
     },
     observe::CheckErrors,
 };
 
+mod arriving;
 mod side;
 
+use arriving::Arriving;
 use side::{Purpose, SideCall};
 pub(crate) use side::{SideBounds, SideCalls};
 
@@ -86,6 +88,8 @@ pub(crate) struct Calls {
     pub(crate) bound: CallBound,
     pub(crate) side: SideCalls,
     pub(crate) errors: CheckErrors,
+    /// How long a message may take from its first byte to its last.
+    pub(crate) message_timeout: Duration,
 }
 
 type Answer = Response<Answering>;
@@ -128,6 +132,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let patience = patience(request.headers());
         let id = RequestId::given(request.headers());
         request.extensions_mut().insert(Arc::clone(&self.peer));
+        let request = request.map(|body| Arriving::new(body, self.message_timeout));
         let answer = self.routes.clone().call(request);
         let owed = is_check.then(|| self.errors.unanswered(1));
         Either::Right(
@@ -138,9 +143,6 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 };
                 // What is left of a query is an answer that its caller may read when it likes.
                 let side_call = side_call.filter(|_| purpose != Purpose::Query);
-                // Others are streams, and say themselves what waits.
-                let is_whole = matches!(purpose, Purpose::Check | Purpose::Query);
-                let unread = is_whole.then(|| share.unread());
                 // None of an answer that has begun: what ends it stands in its trailers.
                 let failure = Status::from_header_map(answer.headers());
                 let failure = failure.filter(|status| status.code() != Code::Ok);
@@ -160,7 +162,8 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     body,
                     _in_flight: Some(in_flight),
                     _side_call: side_call,
-                    _unread: unread,
+                    unread: None,
+                    share: Some(share),
                 }))
             }
             .boxed(),
@@ -178,7 +181,9 @@ pub(crate) struct Answering {
     body: Body,
     _in_flight: Option<(InFlight, Admitted)>,
     _side_call: Option<SideCall>,
-    _unread: Option<Unread>,
+    /// What HTTP/2 was given last, until it asks for more: then that is sent.
+    unread: Option<Unread>,
+    share: Option<Arc<Share>>,
 }
 
 impl Answering {
@@ -187,7 +192,8 @@ impl Answering {
             body,
             _in_flight: None,
             _side_call: None,
-            _unread: None,
+            unread: None,
+            share: None,
         }
     }
 }
@@ -200,7 +206,12 @@ impl http_body::Body for Answering {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.unread = None;
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = &frame {
+            self.unread = self.share.as_ref().map(Share::unread);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

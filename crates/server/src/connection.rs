@@ -45,8 +45,23 @@ const MAX_READ_HEADER_BYTES: u32 = 96 * 1024;
 /// The most bytes of answers of one stream that wait to be sent.
 const MAX_UNSENT: usize = 32 * 1024;
 
-/// The most bytes that wait to be read: of one stream, and of a connection.
-const WINDOWS: (u32, u32) = (256 * 1024, 512 * 1024);
+/// The most bytes of one stream that wait to be read.
+const WINDOW_OF_STREAM: u32 = 32 * 1024;
+
+/// The most bytes of a connection that wait to be read, with at most `max_streams` streams.
+///
+/// h2 ends a connection if the small DATA frames that wait cost more than half of this. A frame costs
+/// what it lacks to 256 bytes. So there is room for one message of each stream, and for all the messages
+/// of a stream that is read no further, down to 22 bytes each: an honest caller may send both.
+const fn window_of_connection(max_streams: u32) -> u32 {
+    const LEAST: u32 = 768 * 1024;
+    const MOST: u32 = (1 << 31) - 1;
+    match max_streams.saturating_mul(2 * 256) {
+        ..LEAST => LEAST,
+        MOST.. => MOST,
+        of_streams => of_streams,
+    }
+}
 
 /// A caller that has gone without a word is noticed after both.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -135,6 +150,7 @@ impl Connections {
             bound: self.terms.calls.clone(),
             side: self.terms.side.of_connection(),
             errors: self.errors.clone(),
+            message_timeout: self.terms.bounds.message_timeout,
         };
         let stream = TokioIo::new(Authorities::of(Preface::by(deadline, stream)));
         let connection = pin!(self.http2().serve_connection(stream, calls));
@@ -170,16 +186,17 @@ impl Connections {
     }
 
     fn http2(&self) -> http2::Builder<TokioExecutor> {
+        let max_streams = self.terms.bounds.max_streams;
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
-            .max_concurrent_streams(self.terms.bounds.max_streams)
+            .max_concurrent_streams(max_streams)
             .max_send_buf_size(MAX_UNSENT)
             .max_header_list_size(MAX_READ_HEADER_BYTES)
-            .initial_stream_window_size(WINDOWS.0)
-            .initial_connection_window_size(WINDOWS.1);
+            .initial_stream_window_size(WINDOW_OF_STREAM)
+            .initial_connection_window_size(window_of_connection(max_streams));
         http2
     }
 

@@ -44,9 +44,9 @@ use crate::{
 
 pub use in_process::InProcess;
 
-/// The largest request, in bytes. Far above what is valid, so that a field that is too long is
-/// refused by its name; a larger message ends its stream.
-const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// The largest request, in bytes. Above what a check needs whose identity came in a token that fits into
+/// HTTP headers; a larger message ends its stream.
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
 /// The longest time that callers have to take their checks elsewhere when the limiter stops. To
 /// connect anew takes far less, and who does not understand the notice keeps the limiter that long.

@@ -11,8 +11,14 @@ use toolgate_tests::{Limiter, PATIENCE};
 pub(crate) const PREFACE: &[u8] =
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
+/// The same, with a window of 0 for what each stream is answered.
+pub(crate) const PREFACE_WITHOUT_WINDOW: &[u8] =
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00";
+
 /// The kind of a frame with headers.
 pub(crate) const HEADERS: u8 = 1;
+
+pub(crate) const PING: u8 = 6;
 
 const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
@@ -91,7 +97,23 @@ pub(crate) fn data(stream: u32, body: &[u8]) -> Vec<u8> {
     frame_of(DATA, END_STREAM, stream, body)
 }
 
-fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// Bytes of a request that goes on.
+pub(crate) fn part(stream: u32, body: &[u8]) -> Vec<u8> {
+    frame_of(DATA, 0, stream, body)
+}
+
+/// Takes back a call.
+pub(crate) fn reset(stream: u32) -> Vec<u8> {
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    frame_of(RST_STREAM, 0, stream, &CANCEL)
+}
+
+/// Asks for a sign of life.
+pub(crate) fn ping() -> Vec<u8> {
+    frame_of(PING, 0, 0, &[7; 8])
+}
+
+pub(crate) fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
@@ -115,7 +137,8 @@ pub(crate) async fn answer(connection: &mut TcpStream, stream: u32) -> Result<Ve
     timeout(PATIENCE, read).await.expect("it is answered")
 }
 
-async fn any_frame(connection: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+/// The kind, flags, stream and payload of the next frame.
+pub(crate) async fn any_frame(connection: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     connection.read_exact(&mut head).await.expect("a frame");
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
@@ -126,6 +149,24 @@ async fn any_frame(connection: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
         .expect("its payload");
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
     (head[3], head[4], stream, payload)
+}
+
+/// Reads until the other side ends the connection, and returns the code of its GOAWAY, if it sent one.
+pub(crate) async fn ended(connection: &mut TcpStream) -> Option<u32> {
+    let said = closed(connection).await;
+    let (mut rest, mut code) = (&said[..], None);
+    while let Some((head, after)) = rest.split_first_chunk::<9>() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some((payload, after)) = after.split_at_checked(length) else {
+            break;
+        };
+        if head[3] == GOAWAY {
+            let of_code = payload.get(4..).and_then(<[u8]>::first_chunk);
+            code = of_code.copied().map(u32::from_be_bytes);
+        }
+        rest = after;
+    }
+    code
 }
 
 /// Reads frames until one of `kind`, and returns its payload.

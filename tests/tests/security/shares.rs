@@ -3,18 +3,29 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use prost::Message as _;
+use tokio::io::AsyncWriteExt as _;
 use tonic::{Code, Streaming, transport::Endpoint};
 use toolgate_proto::pb::{
-    CheckStreamRequest, CheckStreamResponse, limiter_service_client::LimiterServiceClient,
+    CheckRequest, CheckStreamRequest, CheckStreamResponse,
+    limiter_service_client::LimiterServiceClient,
 };
 use toolgate_tests::{Limiter, eventually, of_user};
 
-use crate::stage::check;
+use crate::{
+    frames::{
+        HEADERS, PING, PREFACE, PREFACE_WITHOUT_WINDOW, answer, call, connect, frame, part, ping,
+    },
+    stage::check,
+};
 
 const GENEROUS: &str = "perUser: {maxTokens: 1000000, refillPeriod: 24h}";
 
 /// Checks that one connection may leave unread, by default: a quarter of 10,000.
 const SHARE: u64 = 2_500;
+
+/// The window of a stream for its requests.
+const WINDOW: usize = 32 * 1024;
 
 /// The most checks that are read at a time.
 const GROUP: u64 = 64;
@@ -43,7 +54,8 @@ pub(crate) async fn unread(
     open
 }
 
-async fn decided(limiter: &Limiter) -> u64 {
+/// Checks that the limiter has decided.
+pub(crate) async fn decided(limiter: &Limiter) -> u64 {
     let exposition = limiter.metrics().await.expect("metrics");
     let counted = exposition.counted("toolgate_checks_total");
     counted.values().sum()
@@ -68,11 +80,62 @@ async fn who_reads_no_answers_keeps_no_check_in_flight_and_is_read_no_further() 
     let exposition = limiter.metrics().await.expect("metrics");
     assert_eq!(exposition.value("toolgate_checks_in_flight"), 0);
     let of_attacker = decided(&limiter).await - 300;
+    // And of each stream what HTTP/2 takes before it finds that there is no window: 32 KiB.
     assert!(
-        (SHARE..SHARE + GROUP).contains(&of_attacker),
+        (SHARE..SHARE + GROUP + 20 * 512).contains(&of_attacker),
         "{of_attacker} of 40960"
     );
     drop(attacker);
+}
+
+/// HTTP/2 holds back a caller whose stream is read no further. h2 ended the connection instead, as a
+/// flood of small frames, where its window for a connection was 256 KiB.
+#[tokio::test]
+async fn a_stream_that_is_read_no_further_ends_no_connection_however_small_its_checks_are() {
+    let arguments = [
+        "--connections-max-checks",
+        "1",
+        "--connections-unread-timeout",
+        "10m",
+    ];
+    let limiter = Limiter::of_spec(GENEROUS, arguments).await;
+    let limiter = limiter.expect("a limiter");
+    let mut callers = Vec::new();
+    for check in [CheckRequest::default(), of_user("alice")] {
+        let message = CheckStreamRequest {
+            check: Some(CheckRequest {
+                server: "test/server".to_owned(),
+                ..check
+            }),
+            id: 1,
+            ..CheckStreamRequest::default()
+        };
+        let message = message.encode_to_vec();
+        let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+        let message = [&[0], &length[..], &message].concat();
+        let mut caller = connect(&limiter).await;
+        let begun = |stream| call(stream, "/toolgate.v1.LimiterService/CheckStream", &[]);
+        let said = [PREFACE_WITHOUT_WINDOW, &begun(1), &begun(3)].concat();
+        caller.write_all(&said).await.expect("sent");
+        // Their answers wait, and fill the share.
+        let of_share = part(1, &message).repeat(100);
+        caller.write_all(&of_share).await.expect("sent");
+        caller.write_all(&ping()).await.expect("sent");
+        frame(&mut caller, PING).await;
+        let of_window = part(3, &message).repeat(WINDOW / message.len());
+        caller.write_all(&of_window).await.expect("sent");
+        // A GOAWAY would come, and the end.
+        for _ in 0..2 {
+            caller.write_all(&ping()).await.expect("sent");
+            frame(&mut caller, PING).await;
+        }
+        callers.push(caller);
+    }
+    let decided = decided(&limiter).await;
+    assert!(
+        (2..=2 * 100).contains(&decided),
+        "{decided}: no second stream is read"
+    );
 }
 
 #[tokio::test]
@@ -101,4 +164,51 @@ async fn a_connection_that_takes_no_answer_to_a_single_call_is_closed() {
     let client = LimiterServiceClient::new(channel);
     let refused = check(&client, of_user("mallory")).await;
     assert_ne!(refused.expect_err("closed").code(), Code::Ok);
+}
+
+/// 200 streams, each with all of a message but its end, kept 230 MB of messages of 1 MiB.
+#[tokio::test]
+async fn messages_that_never_end_cost_little_and_end_their_calls() {
+    let mut limiter = Limiter::of_spec(GENEROUS, &["--connections-message-timeout", "2s"])
+        .await
+        .expect("a limiter");
+    let honest = limiter.client().await.expect("a connection");
+    check(&honest, of_user("alice")).await.expect("decided");
+    let before = limiter.resident_bytes().expect("memory");
+    let path = "/toolgate.v1.LimiterService/CheckStream";
+    // A message of 16,128 bytes, whose end does not come.
+    let half = [&[0, 0, 0, 0x3f, 0][..], &[0; 16_000]].concat();
+    let mut attackers = Vec::new();
+    for _ in 0..200 {
+        let mut attacker = connect(&limiter).await;
+        let said = [PREFACE, &call(1, path, &[]), &part(1, &half)].concat();
+        attacker.write_all(&said).await.expect("sent");
+        attackers.push(attacker);
+    }
+    for _ in 0..100 {
+        check(&honest, of_user("alice")).await.expect("decided");
+    }
+    let after = limiter.resident_bytes().expect("memory");
+    let grown = after.saturating_sub(before);
+    println!("200 half messages of 16,000 bytes: {grown} bytes");
+    assert!(grown < 40 << 20, "{grown} bytes");
+    for attacker in &mut attackers {
+        // Trailers in place of an answer, with the status DEADLINE_EXCEEDED.
+        let trailers = answer(attacker, 1).await.expect_err("no answer");
+        assert_eq!(trailers, HEADERS);
+    }
+    check(&honest, of_user("alice")).await.expect("decided");
+}
+
+/// A length beyond what a check can need is refused by itself, before there is a message.
+#[tokio::test]
+async fn a_message_beyond_what_a_check_needs_is_refused_by_its_length() {
+    let limiter = Limiter::of_spec(GENEROUS, &["--connections-message-timeout", "10m"]).await;
+    let limiter = limiter.expect("a limiter");
+    let mut attacker = connect(&limiter).await;
+    let begun = call(1, "/toolgate.v1.LimiterService/CheckStream", &[]);
+    let head = part(1, &[0, 0, 0, 0x40, 1]);
+    let said = [PREFACE, &begun, &head].concat();
+    attacker.write_all(&said).await.expect("sent");
+    assert_eq!(answer(&mut attacker, 1).await, Err(HEADERS));
 }

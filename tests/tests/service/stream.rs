@@ -63,8 +63,9 @@ async fn on_a_stream_a_message_that_is_too_large_costs_no_other_check() {
         ..CheckStreamRequest::default()
     };
     let mut requests: Vec<_> = (0..100).map(|id| check(id, of_user("alice"))).collect();
-    requests.push(check(100, of_tool("alice", &"x".repeat(70_000))));
-    requests.push(check(101, of_tool("alice", &"x".repeat(2_000_000))));
+    // A name that is too long costs its check, and a message above 16 KiB ends the stream.
+    requests.push(check(100, of_tool("alice", &"x".repeat(16_000))));
+    requests.push(check(101, of_tool("alice", &"x".repeat(16 << 10))));
     let replies = client.check_stream(futures::stream::iter(requests)).await;
     let replies: Vec<_> = replies.expect("a stream").into_inner().collect().await;
     let (answers, failures): (Vec<_>, Vec<_>) = replies.into_iter().partition(Result::is_ok);

@@ -61,6 +61,16 @@ pub struct ConnectionSettings {
     #[serde(deserialize_with = "from_text")]
     pub unread_timeout: Option<GoDuration>,
 
+    /// How long a message of a call may take from its first byte to its last [default: 5s]
+    #[arg(
+        id = "connections_message_timeout",
+        long = "connections-message-timeout",
+        value_name = "DURATION",
+        env = "TOOLGATE_CONNECTIONS_MESSAGE_TIMEOUT"
+    )]
+    #[serde(deserialize_with = "from_text")]
+    pub message_timeout: Option<GoDuration>,
+
     /// After this time, give or take a tenth, callers are asked to connect anew, so that load
     /// spreads over replicas that came later; 0s for never [default: 5m]
     #[arg(
@@ -106,6 +116,8 @@ pub struct ConnectionBounds {
     pub max_checks: usize,
     /// How long one may take none of its answers.
     pub unread_timeout: Duration,
+    /// How long a message may take from its first byte to its last.
+    pub message_timeout: Duration,
     /// When callers are asked to connect anew, give or take a tenth. None: never.
     pub max_age: Option<Duration>,
     /// How long calls and streams have from then on.
@@ -122,6 +134,7 @@ impl ConnectionSettings {
             max_calls: self.max_calls.or(below.max_calls),
             max_checks: self.max_checks.or(below.max_checks),
             unread_timeout: self.unread_timeout.or(below.unread_timeout),
+            message_timeout: self.message_timeout.or(below.message_timeout),
             max_age: self.max_age.or(below.max_age),
             max_age_grace: self.max_age_grace.or(below.max_age_grace),
             handshake_timeout: self.handshake_timeout.or(below.handshake_timeout),
@@ -142,6 +155,11 @@ impl ConnectionSettings {
                 "connections.unreadTimeout",
                 self.unread_timeout,
                 seconds(10),
+            )?,
+            message_timeout: duration(
+                "connections.messageTimeout",
+                self.message_timeout,
+                seconds(5),
             )?,
             max_age: Some(max_age).filter(|age| !age.is_zero()),
             max_age_grace: duration("connections.maxAgeGrace", self.max_age_grace, seconds(30))?,

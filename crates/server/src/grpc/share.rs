@@ -152,7 +152,8 @@ mod tests {
             drop(held);
             assert!(room.now_or_never().is_some());
         }
-        share.hold().one_more(MAX_BYTES - 1);
+        let mut held = share.hold();
+        held.one_more(MAX_BYTES - 1);
         assert!(!share.is_full());
     }
 
