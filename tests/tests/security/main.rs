@@ -15,3 +15,4 @@ mod shares;
 mod stage;
 mod standard;
 mod tls;
+mod together;
