@@ -140,15 +140,16 @@ layers:
 	layer toolgate-limit     'none' 'tokio|tonic|prost|redis|opentelemetry'; \
 	layer toolgate-trace     'limit' 'tokio|tonic|prost|redis'; \
 	layer toolgate-net       'none' 'tonic|prost|redis'; \
+	layer toolgate-tasks     'none' 'tonic|prost|redis'; \
 	layer toolgate-proto     'limit' 'redis'; \
-	layer toolgate-redis     'limit|trace' 'tonic|prost'; \
+	layer toolgate-redis     'limit|trace|tasks' 'tonic|prost'; \
 	layer toolgate-policy    'limit' 'tonic|prost|redis'; \
-	layer toolgate-kube      'limit|policy' 'tonic|prost|redis'; \
-	layer toolgate-telemetry 'none' 'redis'; \
+	layer toolgate-kube      'limit|policy|tasks' 'tonic|prost|redis'; \
+	layer toolgate-telemetry 'tasks' 'redis'; \
 	layer toolgate-client    'limit|trace|proto' 'redis'; \
-	layer toolgate-server    'limit|trace|proto|redis|policy|kube|telemetry|net' 'rmcp'; \
-	layer toolgate           'limit|trace|proto|redis|policy|kube|telemetry|net|server' 'rmcp'; \
-	layer vmcp               'limit|trace|proto|policy|telemetry|net|client' 'redis'; \
+	layer toolgate-server    'limit|trace|proto|redis|policy|kube|telemetry|net|tasks' 'rmcp'; \
+	layer toolgate           'limit|trace|proto|redis|policy|kube|telemetry|net|tasks|server' 'rmcp'; \
+	layer vmcp               'limit|trace|proto|policy|telemetry|net|tasks|client' 'redis'; \
 	for crate in $(CRATES); do \
 	  [[ "$$ruled " = *" $$crate "* ]] || { echo "$$crate has no layer" >&2; exit 1; }; \
 	done

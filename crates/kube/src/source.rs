@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::join;
+use futures::{FutureExt as _, join};
 use kube::Client;
 use serde_json::Value;
 use tokio::{
@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use toolgate_limit::{ServerId, SystemClock};
 use toolgate_policy::{Kind, Registry};
+use toolgate_tasks::Tasks;
 
 use crate::{
     Config, Instruments,
@@ -41,6 +42,7 @@ pub struct KubernetesSource {
     config: Config,
     namespace: String,
     instruments: Instruments,
+    tasks: Tasks,
 }
 
 /// The cluster's API cannot be had.
@@ -86,6 +88,7 @@ impl KubernetesSource {
             config,
             namespace,
             instruments: Instruments::default(),
+            tasks: Tasks::default(),
         })
     }
 
@@ -96,6 +99,12 @@ impl KubernetesSource {
             instruments,
             ..self
         }
+    }
+
+    /// The same source. What tells people of policies is one of `tasks`.
+    #[must_use]
+    pub fn among(self, tasks: Tasks) -> Self {
+        Self { tasks, ..self }
     }
 
     /// Keeps `registry` up to date until `stop`, or until something in here has panicked. The first
@@ -120,7 +129,12 @@ impl KubernetesSource {
                 let clock = Arc::new(SystemClock::new());
                 let (client, namespace) = (&self.client, &self.namespace);
                 let reporter = Reporter::new(client, &self.config, namespace, views, clock);
-                Box::pin(reporter.run(stop.clone())).await;
+                let state = (reporter, stop.clone());
+                let tasks = self.tasks.clone();
+                let kept = tasks.keep("kubernetes_status", state, |(reporter, stop)| {
+                    reporter.run(stop.clone()).boxed()
+                });
+                Box::pin(kept).await;
             }
         };
         let publisher = Publisher {

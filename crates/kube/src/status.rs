@@ -67,7 +67,7 @@ impl Reporter {
 
     /// Reports until `stop`; then gives up the lead, if it has it, and takes its own Lease away, each
     /// in bounded time.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(&mut self, stop: CancellationToken) {
         // A replica that has nothing in force is none yet, and knows nothing to tell.
         let first = self.views.wait_for(Option::is_some);
         if !matches!(stop.run_until_cancelled(first).await, Some(Ok(_))) {

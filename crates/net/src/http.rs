@@ -10,7 +10,7 @@ mod body;
 mod io;
 mod stage;
 
-use std::{convert::Infallible, error::Error, time::Duration};
+use std::{borrow::BorrowMut, convert::Infallible, error::Error, time::Duration};
 
 use ::http::{Request, Response};
 use http_body::Body;
@@ -38,9 +38,10 @@ const IDLE_WITHIN: Duration = Duration::from_secs(75);
 pub const HALF_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serves at most `most` connections until `draining` is true, and then until all have ended.
-/// Dropping it ends them at once.
+/// Dropping it ends them at once. It takes no more connections from then on; an acceptor that it was
+/// given is closed.
 pub async fn serve<S, B>(
-    mut acceptor: Acceptor,
+    mut acceptor: impl BorrowMut<Acceptor>,
     service: S,
     most: usize,
     draining: watch::Receiver<bool>,
@@ -60,7 +61,7 @@ pub async fn serve<S, B>(
         tokio::select! {
             () = begins(draining.clone()) => break,
             Some(_) = connections.running.join_next() => {}
-            stream = acceptor.accept(), if connections.have_room() => {
+            stream = acceptor.borrow_mut().accept(), if connections.have_room() => {
                 connections.make_room().await;
                 let stage = Stage::new();
                 let served = serve_one(stream, service.clone(), stage.clone(), draining.clone());

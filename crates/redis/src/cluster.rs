@@ -21,6 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use toolgate_limit::StoreError;
+use toolgate_tasks::Tasks;
 
 use crate::{
     access::Access,
@@ -29,7 +30,6 @@ use crate::{
     link::{Destination, Link, Target},
     outages::{Member, Outages},
     place::HostPort,
-    supervise,
 };
 
 mod keeper;
@@ -75,6 +75,7 @@ struct Nodes {
     is_tls: bool,
     connect_timeout: Duration,
     outages: Arc<Outages>,
+    tasks: Tasks,
     seeds: Vec<HostPort>,
     links: Mutex<HashMap<HostPort, Known>>,
     topology: watch::Sender<State>,
@@ -98,6 +99,7 @@ impl Cluster {
         seeds: Vec<HostPort>,
         connect_timeout: Duration,
         outages: Arc<Outages>,
+        tasks: &Tasks,
     ) -> Self {
         let member = Member::new(&outages, "a cluster".to_owned());
         let (publish, topology) = watch::channel(State::Unknown);
@@ -106,6 +108,7 @@ impl Cluster {
             is_tls,
             connect_timeout,
             outages,
+            tasks: tasks.clone(),
             seeds,
             links: Mutex::default(),
             topology: publish,
@@ -119,9 +122,7 @@ impl Cluster {
         Self {
             nodes,
             topology,
-            keeper: supervise::spawn("slots of the cluster", keeper, |keeper| {
-                keeper.run().boxed()
-            }),
+            keeper: tasks.spawn("redis_slots", keeper, |keeper| keeper.run().boxed()),
         }
     }
 
@@ -255,6 +256,7 @@ impl Nodes {
             target: Target::Node(node.addr(self.is_tls)),
             connect_timeout: self.connect_timeout,
             outages: Arc::clone(&self.outages),
+            tasks: self.tasks.clone(),
         }));
         let known = Known {
             link: Arc::clone(&link),

@@ -49,7 +49,6 @@ mod sentinel;
 pub mod served;
 mod span;
 mod store;
-mod supervise;
 mod ways;
 
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;

@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 use toolgate_limit::StoreError;
+use toolgate_tasks::Tasks;
 
 use crate::{
     access::Access,
@@ -22,7 +23,6 @@ use crate::{
     error::{Failure, Fault, Remedy, is_refusal, remedy, unavailable},
     outages::{Member, Outages},
     sentinel::{Master, Sentinels},
-    supervise,
 };
 
 /// Pauses between attempts to connect grow from the first to the second.
@@ -47,6 +47,7 @@ pub(crate) struct Destination {
     /// The most time that one attempt to connect may take.
     pub(crate) connect_timeout: Duration,
     pub(crate) outages: Arc<Outages>,
+    pub(crate) tasks: Tasks,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ impl Link {
         let (publish, state) = watch::channel(State::Connecting);
         let address = destination.target.to_string();
         let member = Member::new(&destination.outages, address.clone());
+        let tasks = destination.tasks.clone();
         let keeper = Keeper {
             destination,
             publish,
@@ -80,7 +82,7 @@ impl Link {
         Self {
             address,
             state,
-            keeper: supervise::spawn("connection to Redis", keeper, |keeper| keeper.run().boxed()),
+            keeper: tasks.spawn("redis_connection", keeper, |keeper| keeper.run().boxed()),
         }
     }
 

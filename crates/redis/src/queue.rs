@@ -22,6 +22,7 @@ use tokio::{
     time::Instant,
 };
 use toolgate_limit::{Answer, Plan, StoreError};
+use toolgate_tasks::Tasks;
 
 use crate::{
     batch::{Batch, MAX_CHECKS},
@@ -31,7 +32,6 @@ use crate::{
     route::Route,
     script::CheckScript,
     span::{Operation, Spans},
-    supervise,
 };
 
 /// The most calls that wait to be looked at. More are refused at once.
@@ -71,14 +71,13 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Begins to send batches, in a task on the current runtime.
-    pub(crate) fn open(sender: Sender) -> Self {
+    pub(crate) fn open(sender: Sender, tasks: &Tasks) -> Self {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
-        Self {
-            jobs,
-            sender: supervise::spawn("queue", (sender, waiting), |(sender, waiting)| {
-                sender.run(waiting).boxed()
-            }),
-        }
+        let state = (sender, waiting);
+        let sender = tasks.spawn("redis_queue", state, |(sender, waiting)| {
+            sender.run(waiting).boxed()
+        });
+        Self { jobs, sender }
     }
 
     /// Puts the checks of `plans`, which have come at `since`, into the next batch: of one snapshot,

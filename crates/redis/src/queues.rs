@@ -14,6 +14,7 @@ use std::{
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use toolgate_limit::{Answer, Plan, StoreError};
+use toolgate_tasks::Tasks;
 
 use crate::{
     batch::MAX_CHECKS,
@@ -51,18 +52,20 @@ pub(crate) struct Shared {
     pub(crate) instruments: Option<Instruments>,
     pub(crate) spans: Arc<Spans>,
     pub(crate) deadline: Duration,
+    pub(crate) tasks: Tasks,
 }
 
 impl Shared {
     fn queue(&self, route: Route) -> Queue {
-        Queue::open(Sender {
+        let sender = Sender {
             route,
             script: Arc::clone(&self.script),
             denials: Arc::clone(&self.denials),
             instruments: self.instruments.clone(),
             spans: Arc::clone(&self.spans),
             deadline: self.deadline,
-        })
+        };
+        Queue::open(sender, &self.tasks)
     }
 }
 

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 use toolgate_limit::{Answer, Bucket, BucketStore, Plan, StoreError, peek};
+use toolgate_tasks::Tasks;
 
 use crate::{
     batch::state,
@@ -42,13 +43,15 @@ impl RedisStore {
     /// A store that begins to connect, in tasks on the current runtime, and goes on trying as long
     /// as it lives. It is an error only if the URL is none; files are read when they are needed.
     pub fn open(config: &RedisConfig) -> Result<Self, InvalidUrl> {
-        Self::open_with(config, None)
+        Self::open_with(config, None, Tasks::default())
     }
 
-    /// As [`RedisStore::open`]; what it does is seen on `instruments`, if there are any.
+    /// As [`RedisStore::open`]; what it does is seen on `instruments`, if there are any, and its
+    /// tasks are among `tasks`.
     pub fn open_with(
         config: &RedisConfig,
         instruments: Option<Instruments>,
+        tasks: Tasks,
     ) -> Result<Self, InvalidUrl> {
         let place = Place::try_from(config.url.as_str())?;
         // TLS runs on ring. Whoever has chosen before us, for this process, has chosen.
@@ -57,6 +60,7 @@ impl RedisStore {
             config: Arc::new(config.clone()),
             place: Arc::new(place),
             outages: Arc::default(),
+            tasks,
         };
         let aside = Arc::new(Aside::new(address.clone()));
         let denials = Arc::new(Denials::new(config.remember_denials));
@@ -89,6 +93,7 @@ impl RedisStore {
             instruments: instruments.clone(),
             spans: Arc::clone(&spans),
             deadline: address.config.timeout,
+            tasks: address.tasks.clone(),
         };
         Self {
             queues: Queues::new(Ways::open(&address), shared),

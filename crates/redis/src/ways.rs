@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use redis::RedisConnectionInfo;
 use tokio::{runtime::Handle, time::Instant};
 use toolgate_limit::{ServerId, StoreError};
+use toolgate_tasks::Tasks;
 
 use crate::{
     access::Access,
@@ -23,6 +24,7 @@ pub(crate) struct Address {
     pub(crate) config: Arc<RedisConfig>,
     pub(crate) place: Arc<Place>,
     pub(crate) outages: Arc<Outages>,
+    pub(crate) tasks: Tasks,
 }
 
 /// Connections to all servers of a store.
@@ -41,6 +43,7 @@ impl Ways {
             config,
             place,
             outages,
+            tasks,
         } = address;
         let access = Access {
             settings: place.settings.clone(),
@@ -63,7 +66,8 @@ impl Ways {
             })),
             Topology::Cluster { seeds } => {
                 let (timeout, outages) = (config.connect_timeout, Arc::clone(outages));
-                let cluster = Cluster::open(access, place.is_tls, seeds.clone(), timeout, outages);
+                let cluster =
+                    Cluster::open(access, place.is_tls, seeds.clone(), timeout, outages, tasks);
                 return Self::Cluster(Arc::new(cluster));
             }
         };
@@ -72,6 +76,7 @@ impl Ways {
             target,
             connect_timeout: config.connect_timeout,
             outages: Arc::clone(outages),
+            tasks: tasks.clone(),
         })))
     }
 

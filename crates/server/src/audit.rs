@@ -22,6 +22,7 @@ use std::{
 };
 
 use toolgate_limit::Clock;
+use toolgate_tasks::Tasks;
 
 pub use pseudonym::{Salt, SaltError};
 
@@ -73,19 +74,23 @@ struct Stream {
 
 impl Audit {
     /// Opens the stream, and starts the thread that writes.
-    pub(crate) fn open(config: &AuditConfig, clock: Arc<dyn Clock>) -> Result<Self, AuditError> {
+    pub(crate) fn open(
+        config: &AuditConfig,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Self, AuditError> {
         let salt = Salt::read(&config.salt_file).map_err(|source| AuditError::Salt {
             path: config.salt_file.clone(),
             source,
         })?;
         let writer = match &config.to {
-            AuditDestination::Stdout => Writer::start(stdout()),
+            AuditDestination::Stdout => Writer::start(stdout(), tasks),
             AuditDestination::File(path) => {
                 let file = AppendedFile::open(path).map_err(|source| AuditError::Open {
                     path: path.clone(),
                     source,
                 })?;
-                Writer::start(file)
+                Writer::start(file, tasks)
             }
         };
         let sampling = Sampling::new(config.sample_ratio, config.max_per_second, clock.now());

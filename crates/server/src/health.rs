@@ -1,7 +1,7 @@
 //! Whether this replica can decide, told to gRPC health, to `/readyz` and, on a change, to the log;
 //! and the probes that find out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -16,6 +16,12 @@ use toolgate_proto::pb::{
 };
 
 use crate::{grpc::ServiceHealth, outage::Course, stores::Stores};
+
+/// So many panics in a row, with no answer of the store in between, and nobody knows whether checks are
+/// decided.
+const MANY: u32 = 3;
+
+const UNKNOWN: &str = "whether checks are decided cannot be found out: the monitor panics";
 
 /// Whether calls should be sent here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub(crate) struct Monitor {
     health: ServiceHealth,
     readiness: watch::Sender<Readiness>,
     stopping: CancellationToken,
+    /// How often it was begun since the store was last asked to the end.
+    fruitless_runs: u32,
 }
 
 impl Monitor {
@@ -55,12 +63,20 @@ impl Monitor {
             health,
             readiness,
             stopping,
+            fruitless_runs: 0,
         };
         (monitor, found)
     }
 
-    pub(crate) async fn run(self) {
+    /// May begin anew after a panic. What it said last holds until it knows better, unless it has
+    /// panicked [`MANY`] times without an answer of the store: then nobody knows.
+    pub(crate) async fn run(&mut self) {
         self.set(ADMIN, ServingStatus::Serving);
+        if self.fruitless_runs >= MANY {
+            let unknown = Readiness::NotReady(UNKNOWN.to_owned());
+            self.tell(unknown, ServingStatus::NotServing);
+        }
+        self.fruitless_runs += 1;
         let stopping = self.stopping.clone();
         let serves = async {
             self.policies_are_read().await;
@@ -89,11 +105,12 @@ impl Monitor {
         let _ = policies.wait_for(|status| status.generation > 0).await;
     }
 
-    async fn probes(&self) {
-        let breaker = self.stores.breaker();
+    async fn probes(&mut self) {
+        let breaker = Arc::clone(self.stores.breaker());
         let mut course = Course::new();
         loop {
             let pause = self.probe(&mut course).await;
+            self.fruitless_runs = 0;
             tokio::select! {
                 () = sleep(pause) => {}
                 () = breaker.tripped() => sleep(course.tripped(Instant::now())).await,
@@ -187,3 +204,6 @@ impl Monitor {
         self.health.set(service, status);
     }
 }
+
+#[cfg(test)]
+mod tests;

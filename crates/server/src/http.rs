@@ -1,35 +1,55 @@
 //! `/livez` and `/readyz`, for Kubernetes probes, and `/metrics`, for Prometheus.
 
+use std::convert::Infallible;
+
 use axum::{
     Router,
+    body::Body,
     extract::State,
-    http::{HeaderValue, Response, StatusCode, header::CONNECTION},
+    http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION},
     middleware::map_response,
     routing::get,
 };
-use tokio::sync::watch;
+use futures::FutureExt as _;
+use hyper::body::Incoming;
+use tokio::{sync::watch, task::JoinHandle};
 use toolgate_net::Acceptor;
+use toolgate_tasks::Tasks;
 use toolgate_telemetry::Metrics;
+use tower_service::Service;
 
 use crate::health::Readiness;
 
 /// The most connections. Those that wait for their callers make room, so probes always find some.
 pub(crate) const MOST: usize = 256;
 
-/// Serves until dropped: probes want an answer to the end.
-pub(crate) async fn serve(acceptor: Acceptor, router: Router) {
-    let (_never, draining) = watch::channel(false);
-    toolgate_net::http::serve(acceptor, router, MOST, draining).await;
+/// Serves until it is aborted, in one of `tasks`: probes want an answer to the end.
+pub(crate) fn serve<S>(tasks: &Tasks, acceptor: Acceptor, service: S) -> JoinHandle<()>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let (never, draining) = watch::channel(false);
+    let state = (acceptor, service, draining, never);
+    tasks.spawn("http", state, |(acceptor, service, draining, _)| {
+        let service = service.clone();
+        toolgate_net::http::serve(acceptor, service, MOST, draining.clone()).boxed()
+    })
 }
 
 /// `/livez` says that the process runs; `/readyz` whether calls are decided; if not,
 /// or without the store, then why. `/metrics` is there if `metrics` are. A connection ends with its
 /// answer: whoever asks for much at once, and reads none of it, would have all of it made.
-pub(crate) fn router(readiness: watch::Receiver<Readiness>, metrics: Option<Metrics>) -> Router {
+pub(crate) fn router(
+    readiness: watch::Receiver<Readiness>,
+    tasks: Tasks,
+    metrics: Option<Metrics>,
+) -> Router {
     let probes = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(readiness);
+        .with_state((readiness, tasks));
     let routes = match metrics {
         Some(metrics) => probes.merge(toolgate_telemetry::router(metrics)),
         None => probes,
@@ -43,12 +63,91 @@ async fn closing<B>(mut answer: Response<B>) -> Response<B> {
     answer
 }
 
-async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> (StatusCode, String) {
+async fn ready(
+    State((readiness, tasks)): State<(watch::Receiver<Readiness>, Tasks)>,
+) -> (StatusCode, String) {
     match &*readiness.borrow() {
-        Readiness::Ready => (StatusCode::OK, "ok\n".to_owned()),
+        Readiness::Ready => (
+            StatusCode::OK,
+            match tasks.fault() {
+                Some(fault) => format!("degraded: {fault}\n"),
+                None => "ok\n".to_owned(),
+            },
+        ),
         Readiness::Degraded(reason) | Readiness::Partly(reason) => {
             (StatusCode::OK, format!("degraded: {reason}\n"))
         }
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        task::{Context, Poll},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// The task clones it for itself, and then for each connection. Two of these clones panic.
+    struct Fragile(Router, Arc<AtomicU32>);
+
+    impl Clone for Fragile {
+        fn clone(&self) -> Self {
+            let clones = self.1.fetch_add(1, Ordering::Relaxed);
+            assert!(clones != 1 && clones != 3, "bad luck");
+            Self(self.0.clone(), Arc::clone(&self.1))
+        }
+    }
+
+    impl Service<Request<Incoming>> for Fragile {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = <Router as Service<Request<Incoming>>>::Future;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+            self.0.call(request)
+        }
+    }
+
+    /// The port's task ended with a panic, and nothing answered a probe any more.
+    #[tokio::test]
+    async fn a_port_whose_task_panics_serves_again_and_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let tasks = Tasks::default();
+        let (_readiness, found) = watch::channel(Readiness::Ready);
+        let router = Fragile(router(found, tasks.clone(), None), Arc::default());
+        let port = serve(&tasks, Acceptor::new(listener), router);
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(address).await.expect("listens");
+            let request = b"GET /readyz HTTP/1.1\r\nhost: probe\r\n\r\n";
+            let mut answer = String::new();
+            // The connection on which the task panics is closed.
+            if stream.write_all(request).await.is_ok() {
+                let _ = stream.read_to_string(&mut answer).await;
+            }
+            answers.push(answer);
+        }
+        assert_eq!(answers[..2], ["", ""]);
+        assert!(answers[2].starts_with("HTTP/1.1 200 OK"), "{answers:?}");
+        let fault = "degraded: the task `http` has panicked and begun anew\n";
+        assert!(answers[2].ends_with(fault), "{answers:?}");
+        assert_eq!(tasks.restarts(), [("http", 2)]);
+        port.abort();
     }
 }

@@ -4,9 +4,10 @@ mod in_process;
 
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use prost::DecodeError;
-use tokio::{task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{
     Request, Status,
     service::{Routes, interceptor::InterceptedService},
@@ -22,6 +23,7 @@ use toolgate_proto::{
     pb::{admin_service_server::AdminServiceServer, limiter_service_server::LimiterServiceServer},
 };
 use toolgate_redis::InvalidUrl;
+use toolgate_tasks::Tasks;
 use toolgate_telemetry::MetricsExport;
 
 use crate::{
@@ -69,6 +71,7 @@ pub struct Server {
     callers: Arc<CallerRules>,
     observation: Observation,
     source: Source,
+    tasks: Tasks,
 }
 
 /// Why a limiter cannot start or go on.
@@ -123,9 +126,10 @@ impl Server {
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
         let registry = Arc::new(Registry::new(Arc::new(SystemClock::new())));
         let mut metrics = config.metrics.then(|| Metrics::new(Arc::clone(&registry)));
-        let source = Source::open(config, &registry, metrics.as_mut()).await?;
+        let tasks = Tasks::default();
+        let source = Source::open(config, &registry, metrics.as_mut(), &tasks).await?;
         let counters = metrics.as_ref().map(Metrics::counters).cloned();
-        let observation = observation(config, &registry, counters)?;
+        let observation = observation(config, &registry, counters, &tasks)?;
         descriptors::compare(open_files(config), "connections.max");
         if let StoreConfig::Redis(redis) = &config.store
             && let Some(ca) = &redis.tls.ca
@@ -133,7 +137,7 @@ impl Server {
             read_authorities("redis.tls.caFile", ca)?;
         }
         Ok(Self {
-            stores: Stores::open(config, metrics.as_mut())?,
+            stores: Stores::open(config, metrics.as_mut(), &tasks)?,
             registry,
             metrics,
             export: None,
@@ -147,6 +151,7 @@ impl Server {
             callers: Arc::new(caller_rules(config)),
             observation,
             source,
+            tasks,
         })
     }
 
@@ -190,14 +195,14 @@ impl Server {
             health.clone(),
             stopping.clone(),
         );
-        let monitor = tokio::spawn(monitor.run());
+        let monitor = (self.tasks).spawn("monitor", monitor, |monitor| monitor.run().boxed());
         // Goes on while the calls in flight are answered.
         let mut source = self.source.start(&self.registry);
-        // Ends with the value, and that with this call.
-        let mut reloading = JoinSet::new();
-        if let Some((_, reload)) = self.tls {
-            reloading.spawn(reload.run());
-        }
+        let reloading = self.tls.map(|(_, reload)| {
+            let reloading =
+                (self.tasks).spawn("certificates", reload, |reload| reload.run().boxed());
+            AbortOnDropHandle::new(reloading)
+        });
         let build = {
             let wiring = wiring.clone();
             move || Ok(wiring.connections())
@@ -210,12 +215,14 @@ impl Server {
             checks: wiring.checks,
             calls: wiring.terms.calls,
             connections: workers.connections(),
+            tasks: self.tasks.clone(),
         };
         let exposed = self.metrics.map(|metrics| metrics.expose(replica));
         if let (Some(export), Some(exposed)) = (self.export, &exposed) {
-            export.start(exposed.clone());
+            export.start(exposed.clone(), &self.tasks);
         }
-        let http = tokio::spawn(http::serve(self.http.0, http::router(readiness, exposed)));
+        let router = http::router(readiness, self.tasks.clone(), exposed);
+        let http = http::serve(&self.tasks, self.http.0, router);
         let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
         let outcome = tokio::select! {
             failed = &mut grpc => failed,
@@ -239,6 +246,7 @@ impl Server {
             audit.flush().await;
         }
         http.abort();
+        drop(reloading);
         outcome
     }
 
@@ -321,12 +329,13 @@ fn observation(
     config: &Config,
     registry: &Arc<Registry>,
     counters: Option<Counters>,
+    tasks: &Tasks,
 ) -> Result<Observation, AuditError> {
     let clock = || Arc::new(SystemClock::new());
     let audit = config
         .audit
         .as_ref()
-        .map(|audit| Audit::open(audit, clock()));
+        .map(|audit| Audit::open(audit, clock(), tasks));
     let policies = Arc::clone(registry) as _;
     Ok(Observation {
         activity: Activity::new(policies, counters.clone(), clock()),

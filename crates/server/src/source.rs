@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use toolgate_kube::KubernetesSource;
 use toolgate_policy::{FileSource, Registry, Watch};
+use toolgate_tasks::Tasks;
 
 use crate::{Config, PolicySource, ServerError, observe::Metrics};
 
@@ -34,6 +35,7 @@ impl Source {
         config: &Config,
         registry: &Arc<Registry>,
         metrics: Option<&mut Metrics>,
+        tasks: &Tasks,
     ) -> Result<Self, ServerError> {
         match &config.policies {
             PolicySource::Files(paths) => {
@@ -45,6 +47,7 @@ impl Source {
             }
             PolicySource::Kubernetes(cluster) => {
                 let source = KubernetesSource::connect(cluster.clone()).await?;
+                let source = source.among(tasks.clone());
                 let source = match metrics {
                     Some(metrics) => source.observed_by(metrics.kubernetes()),
                     None => source,
@@ -88,5 +91,20 @@ impl Running {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_panics_has_ended() {
+        let running = tokio::spawn(async { panic!("bad luck") });
+        let stop = CancellationToken::new();
+        let mut running = Running::Kubernetes(AbortOnDropHandle::new(running), stop);
+        let ended = timeout(Duration::from_mins(1), running.ended()).await;
+        assert_eq!(ended, Ok(()));
+        running.leave().await;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::join_all;
 use toolgate_limit::{BucketStore, MemoryStore, Policies, StoreError, StoreLimiter};
 use toolgate_redis::{InvalidUrl, RedisStore};
+use toolgate_tasks::Tasks;
 
 use crate::{
     Config, OnOutage, StoreConfig,
@@ -30,9 +31,13 @@ enum Store {
 }
 
 impl Stores {
-    /// Opens it, in tasks on the current runtime. What it does is counted in `metrics`, if there
+    /// Opens it, in `tasks` on the current runtime. What it does is counted in `metrics`, if there
     /// are any.
-    pub(crate) fn open(config: &Config, metrics: Option<&mut Metrics>) -> Result<Self, InvalidUrl> {
+    pub(crate) fn open(
+        config: &Config,
+        metrics: Option<&mut Metrics>,
+        tasks: &Tasks,
+    ) -> Result<Self, InvalidUrl> {
         let counters = metrics.as_ref().map(|metrics| metrics.counters());
         let errors = counters.map(|counters| counters.store_errors().clone());
         let (store, local) = match &config.store {
@@ -43,6 +48,7 @@ impl Stores {
                 let store = Store::Redis(Arc::new(RedisStore::open_with(
                     redis,
                     metrics.map(Metrics::redis),
+                    tasks.clone(),
                 )?));
                 let local = match config.outage {
                     OnOutage::Local => Some(LocalBuckets::new(config.memory_max_users)),
@@ -94,6 +100,18 @@ impl Stores {
         match failed.max_by_key(StoreError::is_outage) {
             None => found,
             Some(error) => Err(error),
+        }
+    }
+
+    /// Buckets in memory, and a worker with a store of its own, which is probed in an outage.
+    #[cfg(test)]
+    pub(crate) fn with_worker(worker: Arc<dyn BucketStore>) -> Self {
+        Self {
+            store: Store::Memory(MemoryStore::new(10)),
+            breaker: Arc::new(Breaker::new()),
+            local: None,
+            of_workers: Arc::new(Mutex::new(vec![worker])),
+            errors: StoreErrors::default(),
         }
     }
 

@@ -252,4 +252,17 @@ mod tests {
         seat(&mut workers);
         assert!(!workers.full_is_told);
     }
+
+    /// A worker that was gone would have been given connections for ever.
+    #[tokio::test]
+    async fn a_worker_that_panics_ends_the_limiter_with_an_error() {
+        let closing = CancellationToken::new();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let acceptor = Acceptor::new(listener.expect("a port"));
+        let build = || panic!("bad luck");
+        let two = NonZeroUsize::MIN.saturating_add(1);
+        let workers = Workers::start(two, 10, build, &closing).expect("threads");
+        let served = workers.serve(acceptor, closing).await;
+        assert!(matches!(served, Err(ServerError::Worker)), "{served:?}");
+    }
 }

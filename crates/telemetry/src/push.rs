@@ -23,6 +23,7 @@ use tokio::{
     time::{MissedTickBehavior, interval_at, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use toolgate_tasks::Tasks;
 
 use crate::{
     Metrics, Program,
@@ -116,8 +117,9 @@ impl Push {
 }
 
 impl MetricsExport {
-    /// Sends `metrics` at each interval from now on, and once more at the end of the process.
-    pub fn start(self, metrics: Metrics) {
+    /// Sends `metrics` at each interval from now on, and once more at the end of the process, in one
+    /// of `tasks`.
+    pub fn start(self, metrics: Metrics, tasks: &Tasks) {
         let Self {
             push,
             client,
@@ -132,9 +134,11 @@ impl MetricsExport {
             source,
             outage: Outage::new("metrics"),
         };
-        runtime.spawn(async move {
-            exporter.run(push.every, push.within, &stop).await;
-            drop(held);
+        let _on = runtime.enter();
+        // What is held is dropped with the task.
+        let state = (exporter, push, stop, held);
+        tasks.spawn("metrics_export", state, |(exporter, push, stop, _)| {
+            Box::pin(exporter.run(push.every, push.within, stop))
         });
     }
 }

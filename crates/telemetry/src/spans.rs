@@ -157,6 +157,9 @@ impl opentelemetry_sdk::trace::SpanExporter for Bounded {
         let result = match sent.await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(OTelSdkError::Timeout(within)),
+            Err(error) if error.is_panic() => Err(OTelSdkError::InternalFailure(
+                "sending them has panicked".to_owned(),
+            )),
             // The process is ending, and has told the runtime to.
             Err(_) => return Err(OTelSdkError::AlreadyShutdown),
         };

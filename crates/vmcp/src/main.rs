@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use toolgate_net::{descriptors, stop_signal};
+use toolgate_tasks::Tasks;
 use toolgate_telemetry::{Log, LogFormat, Program, Telemetry};
 use vmcp::{Server, config::Config};
 
@@ -87,7 +88,7 @@ async fn serve(config: Config, telemetry: &mut Telemetry) -> anyhow::Result<()> 
     descriptors::raise();
     let server = Server::bind(config).await?;
     if let Some(export) = telemetry.metrics_export() {
-        export.start(server.metrics().clone());
+        export.start(server.metrics().clone(), &Tasks::default());
     }
     // Whoever started the server may not read; it serves all the same.
     let address = server.local_addr()?;

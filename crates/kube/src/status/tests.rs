@@ -24,9 +24,12 @@ impl Stage {
         let fake = Fake::default();
         let (views, seen) = watch::channel(None);
         let clock = Arc::new(SystemClock::new());
-        let reporter = Reporter::new(&fake.client(), &config("r0"), "toolgate", seen, clock);
+        let mut reporter = Reporter::new(&fake.client(), &config("r0"), "toolgate", seen, clock);
         let stop = CancellationToken::new();
-        let running = tokio::spawn(reporter.run(stop.clone()));
+        let running = tokio::spawn({
+            let stop = stop.clone();
+            async move { Box::pin(reporter.run(stop)).await }
+        });
         Self {
             fake,
             views,

@@ -5,11 +5,12 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use tempfile::TempDir;
 use tokio::time::timeout;
-use toolgate_limit::{Policies, SystemClock};
+use toolgate_limit::{Clock, Policies, SystemClock, Timestamp};
 
 use super::*;
 use crate::{ReloadStatus, reload::tests::manifest};
@@ -291,4 +292,31 @@ async fn a_fifo_that_comes_and_goes_is_told_and_holds_up_no_later_change() {
     fs::remove_file(&fifo).expect("removed");
     fs::write(folder.path().join("a.yaml"), manifest("2")).expect("written");
     running.capacities(&[2]).await;
+}
+
+/// A clock that panics when a second generation comes into force.
+#[derive(Debug, Default)]
+struct Odd(AtomicU32);
+
+impl Clock for Odd {
+    fn now(&self) -> Timestamp {
+        let reads = self.0.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(reads, 0, "bad luck");
+        SystemClock::new().now()
+    }
+}
+
+/// Policies would have stayed as they were, and nobody would have known.
+#[tokio::test]
+async fn a_watch_that_panics_has_ended() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("a.yaml");
+    fs::write(&file, manifest("1")).expect("written");
+    let registry = Arc::new(Registry::new(Arc::new(Odd::default())));
+    let mut source = FileSource::new(vec![file.clone()]);
+    source.load(&registry).expect("valid");
+    let mut watch = source.watch(registry).expect("thread");
+    assert!(timeout(2 * DEBOUNCE, watch.ended()).await.is_err());
+    fs::write(&file, manifest("2")).expect("written");
+    assert_eq!(timeout(DEADLINE, watch.ended()).await, Ok(()));
 }

@@ -28,7 +28,7 @@ fn stage(max_per_second: u32) -> Stage {
         max_per_second: NonZeroU32::new(max_per_second).expect("not zero"),
     };
     let clock = ManualClock::new(NOON);
-    let audit = Audit::open(&config, Arc::new(clock.clone())).expect("opened");
+    let audit = Audit::open(&config, Arc::new(clock.clone()), &Tasks::default()).expect("opened");
     Stage {
         folder,
         clock,
@@ -189,7 +189,7 @@ async fn a_writer_that_hangs_holds_up_nobody_and_loses_no_count() {
         }
     }
     let (release, hang) = std::sync::mpsc::channel();
-    let writer = Writer::start(Hanging(hang)).expect("a thread");
+    let writer = Writer::start(Hanging(hang), &Tasks::default()).expect("a thread");
     let taken = (0..10_000)
         .filter(|_| writer.write("line\n".to_owned()))
         .count();
@@ -220,7 +220,7 @@ async fn lines_that_could_not_be_written_are_counted_and_spoil_no_other() {
     }
     let disk = Disk::default();
     let with_room = |room| disk.0.lock().expect("no panic").0 = room;
-    let writer = Writer::start(disk.clone()).expect("a thread");
+    let writer = Writer::start(disk.clone(), &Tasks::default()).expect("a thread");
     with_room(6);
     assert!(writer.write("one\n".to_owned()));
     assert!(writer.write("two\n".to_owned()));
@@ -234,6 +234,35 @@ async fn lines_that_could_not_be_written_are_counted_and_spoil_no_other() {
     assert_eq!(String::from_utf8_lossy(&written), "one\ntw\nthree\n");
 }
 
+/// The thread ended with a panic, and all later lines were dropped.
+#[tokio::test]
+async fn a_line_that_makes_the_writer_panic_is_lost_alone() {
+    #[derive(Clone, Default)]
+    struct Odd(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Odd {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert_ne!(bytes, b"two\n", "bad luck");
+            self.0.lock().expect("no panic").extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            let written = self.0.lock().expect("no panic").clone();
+            assert!(!written.ends_with(b"four\n"), "bad luck at its end");
+            Ok(())
+        }
+    }
+    let (disk, tasks) = (Odd::default(), Tasks::default());
+    let writer = Writer::start(disk.clone(), &tasks).expect("a thread");
+    for line in ["one\n", "two\n", "three\n", "four\n"] {
+        assert!(writer.write(line.to_owned()));
+    }
+    writer.flush(Duration::from_mins(1)).await;
+    assert_eq!(writer.take_lost(), 2);
+    assert_eq!(tasks.restarts(), [("audit", 2)]);
+    let written = disk.0.lock().expect("no panic").clone();
+    assert_eq!(String::from_utf8_lossy(&written), "one\n\nthree\nfour\n");
+}
+
 #[test]
 fn a_salt_or_a_file_that_is_not_there_is_named() {
     let config = AuditConfig {
@@ -242,7 +271,9 @@ fn a_salt_or_a_file_that_is_not_there_is_named() {
         sample_ratio: 1.0,
         max_per_second: NonZeroU32::MIN,
     };
-    let open = |config: &AuditConfig| Audit::open(config, Arc::new(ManualClock::default()));
+    let open = |config: &AuditConfig| {
+        Audit::open(config, Arc::new(ManualClock::default()), &Tasks::default())
+    };
     let error = open(&config).expect_err("no salt").to_string();
     assert_eq!(error, "audit.saltFile: /nowhere/salt");
     let salt = tempfile::NamedTempFile::new().expect("a file");

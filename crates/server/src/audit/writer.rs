@@ -18,6 +18,7 @@ use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
+use toolgate_tasks::Tasks;
 
 /// The most lines that wait to be written; about half a megabyte.
 const MAX_WAITING: usize = 1_024;
@@ -39,13 +40,20 @@ enum Work {
 }
 
 impl Writer {
-    /// Starts to write to `to`. The thread ends with this value.
-    pub(super) fn start(to: impl Write + Send + 'static) -> io::Result<Self> {
+    /// Starts to write to `to`, on a thread that is one of `tasks`. It ends with this value.
+    pub(super) fn start(to: impl Write + Send + 'static, tasks: &Tasks) -> io::Result<Self> {
         let (work, waiting) = sync_channel(MAX_WAITING);
         let lost = Arc::<AtomicU64>::default();
-        let count = Arc::clone(&lost);
+        let state = Writing {
+            to,
+            waiting,
+            lost: Arc::clone(&lost),
+            is_failing: false,
+            is_at_line: false,
+        };
+        let tasks = tasks.clone();
         let thread = thread::Builder::new().name("audit".to_owned());
-        thread.spawn(move || write_all(to, &waiting, &count))?;
+        thread.spawn(move || tasks.run("audit", state, Writing::write_all))?;
         Ok(Self { work, lost })
     }
 
@@ -78,32 +86,56 @@ impl Writer {
     }
 }
 
-fn write_all(mut to: impl Write, waiting: &Receiver<Work>, lost: &AtomicU64) {
-    let mut is_failing = false;
-    for work in waiting {
-        let line = match work {
-            Work::Line(line) => line,
-            Work::Flush(written) => {
-                // Whoever waited may have gone.
-                let _ = written.send(());
-                continue;
+/// What the thread works on.
+struct Writing<W> {
+    to: W,
+    waiting: Receiver<Work>,
+    lost: Arc<AtomicU64>,
+    /// The last line could not be written, and may be there by half.
+    is_failing: bool,
+    /// A line is being written. If that panics, it is lost.
+    is_at_line: bool,
+}
+
+impl<W: Write> Writing<W> {
+    fn write_all(&mut self) {
+        if self.is_at_line {
+            self.is_failing = true;
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        while let Ok(work) = self.waiting.recv() {
+            match work {
+                Work::Line(line) => {
+                    self.is_at_line = true;
+                    self.write(&line);
+                    self.is_at_line = false;
+                }
+                Work::Flush(written) => {
+                    // Whoever waited may have gone.
+                    let _ = written.send(());
+                }
             }
-        };
+        }
+    }
+
+    fn write(&mut self, line: &str) {
         // What failed may have left half a line.
-        let begin: &[u8] = if is_failing { b"\n" } else { b"" };
+        let begin: &[u8] = if self.is_failing { b"\n" } else { b"" };
+        let to = &mut self.to;
         let outcome = to
             .write_all(begin)
             .and_then(|()| to.write_all(line.as_bytes()))
             .and_then(|()| to.flush());
         match &outcome {
-            Err(error) if !is_failing => {
+            Err(error) if !self.is_failing => {
                 tracing::error!(%error, "the audit stream cannot be written; its lines are lost");
             }
-            Ok(()) if is_failing => tracing::info!("the audit stream is written again"),
+            Ok(()) if self.is_failing => tracing::info!("the audit stream is written again"),
             _ => {}
         }
-        is_failing = outcome.is_err();
-        lost.fetch_add(is_failing.into(), Ordering::Relaxed);
+        self.is_failing = outcome.is_err();
+        self.lost
+            .fetch_add(self.is_failing.into(), Ordering::Relaxed);
     }
 }
 

@@ -3,9 +3,9 @@
 //! By the clock and not by messages of the operating system: three small files are read in
 //! microseconds, and nobody waits for a new certificate, as the old one is valid for a while yet.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, panic::resume_unwind, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{Tls, TlsError, load::Contents};
 use crate::TlsFiles;
@@ -16,6 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Keeps certificates up to date with their files.
 pub(crate) struct Reload {
     files: TlsFiles,
+    read: fn(&TlsFiles) -> Result<Contents, TlsError>,
     tls: Arc<Tls>,
     /// What was read last and put into use, or found wrong and told.
     told: Seen,
@@ -46,6 +47,7 @@ impl Reload {
         let tls = Tls::new(contents.to_config(files)?);
         let reload = Self {
             files: files.clone(),
+            read: Contents::read,
             tls: Arc::clone(&tls),
             told: Seen::Contents(contents),
             unsettled: None,
@@ -54,27 +56,23 @@ impl Reload {
     }
 
     /// Looks at the files now and then, for ever.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         loop {
             sleep(INTERVAL).await;
+            let (read, files) = (self.read, self.files.clone());
             // Whoever mounts the files may make reading them slow.
-            let looked = tokio::task::spawn_blocking(move || {
-                self.look();
-                self
-            });
-            match looked.await {
-                Ok(reload) => self = reload,
-                Err(error) => {
-                    return tracing::error!(%error, "TLS files are no longer looked at");
-                }
+            match spawn_blocking(move || read(&files)).await {
+                Ok(read) => drop(self.look(read)),
+                // Nothing ends it but the runtime, and with it this task.
+                Err(error) if error.is_cancelled() => return,
+                Err(error) => resume_unwind(error.into_panic()),
             }
         }
     }
 
     /// Something new counts once two looks in a row have found the same: a certificate that is
     /// written before its key would else be told as wrong.
-    fn look(&mut self) -> Look {
-        let read = Contents::read(&self.files);
+    fn look(&mut self, read: Result<Contents, TlsError>) -> Look {
         let seen = match &read {
             Ok(contents) => Seen::Contents(contents.clone()),
             Err(error) => Seen::Unreadable(in_full(error)),

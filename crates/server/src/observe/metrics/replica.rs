@@ -7,6 +7,7 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use toolgate_policy::Registry;
+use toolgate_tasks::Tasks;
 use toolgate_telemetry::{counters, gauge};
 
 use crate::{call::CallBound, grpc::CheckBound, outage::Breaker};
@@ -22,6 +23,7 @@ pub(crate) struct Replica {
     pub(crate) calls: CallBound,
     /// Of each worker what all of its connections hold, and the worker too.
     pub(crate) connections: Vec<Weak<()>>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Collector for Replica {
@@ -84,6 +86,12 @@ impl Collector for Replica {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             gauge(&mut encoder, name, help, count)?;
         }
-        Ok(())
+        let restarts = self.tasks.restarts().into_iter();
+        counters(
+            &mut encoder,
+            "toolgate_task_restarts",
+            "Panics of tasks that the limiter depends on, each of which has begun anew",
+            restarts.map(|(task, count)| ([("task", task)], count)),
+        )
     }
 }

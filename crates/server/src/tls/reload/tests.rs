@@ -1,6 +1,11 @@
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
+use futures::FutureExt as _;
 use rcgen::{CertificateParams, IsCa, KeyPair};
+use toolgate_tasks::Tasks;
 
 use super::*;
 
@@ -43,34 +48,62 @@ impl Folder {
     }
 }
 
+fn look(reload: &mut Reload) -> Look {
+    let read = Contents::read(&reload.files);
+    reload.look(read)
+}
+
+/// After a panic no new certificate was taken, until the old one had expired.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_panics_is_followed_by_others() {
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    let folder = Folder::new();
+    let (tls, mut reload) = Reload::open(&folder.files()).expect("valid files");
+    let first = tls.current.load_full();
+    reload.read = |files| {
+        let looks = LOOKS.fetch_add(1, Ordering::Relaxed);
+        assert!(looks > 1, "bad luck");
+        Contents::read(files)
+    };
+    folder.renew(true);
+    let tasks = Tasks::default();
+    let reloading = tasks.spawn("certificates", reload, |reload| reload.run().boxed());
+    for _ in 0..10 {
+        sleep(INTERVAL).await;
+    }
+    assert!(!Arc::ptr_eq(&first, &tls.current.load()), "never renewed");
+    assert_eq!(tasks.restarts(), [("certificates", 2)]);
+    reloading.abort();
+}
+
 #[test]
 fn a_new_certificate_is_used_and_a_wrong_one_told_once_and_not() {
     let folder = Folder::new();
     let (tls, mut reload) = Reload::open(&folder.files()).expect("valid files");
     let first = tls.current.load_full();
-    assert_eq!(reload.look(), Look::Unchanged);
+    assert_eq!(look(&mut reload), Look::Unchanged);
 
     // The key comes between two looks.
     folder.renew(false);
-    assert_eq!(reload.look(), Look::Unsettled);
+    assert_eq!(look(&mut reload), Look::Unsettled);
     folder.renew(true);
-    assert_eq!(reload.look(), Look::Unsettled);
-    assert_eq!(reload.look(), Look::Renewed);
+    assert_eq!(look(&mut reload), Look::Unsettled);
+    assert_eq!(look(&mut reload), Look::Renewed);
     let second = tls.current.load_full();
     assert!(!Arc::ptr_eq(&first, &second));
 
     folder.renew(false);
-    assert_eq!(reload.look(), Look::Unsettled);
-    assert_eq!(reload.look(), Look::Wrong);
-    assert_eq!(reload.look(), Look::Unchanged, "told once");
+    assert_eq!(look(&mut reload), Look::Unsettled);
+    assert_eq!(look(&mut reload), Look::Wrong);
+    assert_eq!(look(&mut reload), Look::Unchanged, "told once");
     fs::remove_file(folder.files().key).expect("removed");
-    assert_eq!(reload.look(), Look::Unsettled);
-    assert_eq!(reload.look(), Look::Wrong);
+    assert_eq!(look(&mut reload), Look::Unsettled);
+    assert_eq!(look(&mut reload), Look::Wrong);
     assert!(Arc::ptr_eq(&second, &tls.current.load_full()));
 
     folder.renew(true);
-    assert_eq!(reload.look(), Look::Unsettled);
-    assert_eq!(reload.look(), Look::Renewed);
+    assert_eq!(look(&mut reload), Look::Unsettled);
+    assert_eq!(look(&mut reload), Look::Renewed);
 }
 
 #[test]
