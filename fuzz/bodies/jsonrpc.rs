@@ -26,7 +26,7 @@ use serde_json::{Map, Value, value::RawValue};
 use tokio::{runtime::Runtime, sync::watch};
 use toolgate_limit::{Identity, OperationKind};
 use vmcp::{
-    Vmcp, VmcpError,
+    Prepared, Vmcp, VmcpError,
     auth::Anonymous,
     rejection::Rejection,
     serve::{Edge, router},
@@ -271,24 +271,20 @@ impl Vmcp for Counting {
         Ok(self.run(ListToolsResult::default()))
     }
 
-    async fn call_tool(
-        &self,
-        _: &Identity,
+    async fn prepare_call<'a>(
+        &'a self,
+        _: &'a Identity,
         call: CallToolRequestParams,
-    ) -> Result<CallToolResponse, VmcpError> {
-        self.check_tool_call(&Identity::anonymous(), &call.name)
-            .await?;
-        Ok(self.run(CallToolResult::success(Vec::new()).into()))
-    }
-
-    async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
-        if name != "nothing" {
-            return Ok(());
+    ) -> Result<Prepared<'a, CallToolResponse>, VmcpError> {
+        if call.name == "nothing" {
+            return Err(VmcpError::Unknown {
+                kind: OperationKind::Tool,
+                name: call.name.into_owned(),
+            });
         }
-        Err(VmcpError::Unknown {
-            kind: OperationKind::Tool,
-            name: name.to_owned(),
-        })
+        Ok(Box::pin(async {
+            Ok(self.run(CallToolResult::success(Vec::new()).into()))
+        }))
     }
 
     async fn list_resources(
@@ -307,12 +303,14 @@ impl Vmcp for Counting {
         Ok(self.run(ListResourceTemplatesResult::default()))
     }
 
-    async fn read_resource(
-        &self,
-        _: &Identity,
+    async fn prepare_read<'a>(
+        &'a self,
+        _: &'a Identity,
         _: ReadResourceRequestParams,
-    ) -> Result<ReadResourceResponse, VmcpError> {
-        Ok(self.run(ReadResourceResult::new(Vec::new()).into()))
+    ) -> Result<Prepared<'a, ReadResourceResponse>, VmcpError> {
+        Ok(Box::pin(async {
+            Ok(self.run(ReadResourceResult::new(Vec::new()).into()))
+        }))
     }
 
     async fn list_prompts(
@@ -323,12 +321,14 @@ impl Vmcp for Counting {
         Ok(self.run(ListPromptsResult::default()))
     }
 
-    async fn get_prompt(
-        &self,
-        _: &Identity,
+    async fn prepare_prompt<'a>(
+        &'a self,
+        _: &'a Identity,
         _: GetPromptRequestParams,
-    ) -> Result<GetPromptResponse, VmcpError> {
-        Ok(self.run(GetPromptResult::default().into()))
+    ) -> Result<Prepared<'a, GetPromptResponse>, VmcpError> {
+        Ok(Box::pin(async {
+            Ok(self.run(GetPromptResult::default().into()))
+        }))
     }
 
     async fn complete(

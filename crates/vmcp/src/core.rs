@@ -10,16 +10,19 @@
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
-    GetPromptRequestParams, GetPromptResponse, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, Reference,
+use rmcp::{
+    Peer, RoleClient,
+    model::{
+        CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
+        GetPromptRequestParams, GetPromptResponse, ListPromptsResult, ListResourceTemplatesResult,
+        ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+        ReadResourceResponse, Reference,
+    },
 };
 use tokio::sync::watch;
 use toolgate_limit::{Identity, OperationKind};
 
-use crate::{Vmcp, VmcpError, span};
+use crate::{Prepared, Vmcp, VmcpError, span};
 
 mod backend;
 mod backoff;
@@ -35,15 +38,17 @@ mod metrics;
 mod name;
 mod paging;
 mod result_type;
+mod slots;
 mod transport;
 mod uri;
+mod user;
 
 pub use backend::BackendSettings;
 pub use connection::Timing;
 pub use name::{BackendName, BackendNameError};
 pub use transport::Transport;
 
-use backend::Backend;
+use backend::{Backend, Seat};
 use call::Asked;
 use lists::Lists;
 
@@ -104,11 +109,11 @@ impl Core {
     }
 
     /// The backend that `name` belongs to, and the name there.
-    fn route<'a>(
+    fn route<'n>(
         &self,
         kind: OperationKind,
-        name: &'a str,
-    ) -> Result<(&Backend, &'a str), VmcpError> {
+        name: &'n str,
+    ) -> Result<(&Backend, &'n str), VmcpError> {
         let unknown = || VmcpError::Unknown {
             kind,
             name: name.to_owned(),
@@ -118,16 +123,18 @@ impl Core {
         Ok((backend.ok_or_else(unknown)?, own))
     }
 
-    /// As [`Core::route`], if the backend lists `name` to the letter: limits know it by no other,
-    /// and a backend may be less exact.
-    async fn listed<'a>(
-        &self,
+    /// A seat at the backend of the tool or prompt `name`, and the name there. The backend must list
+    /// it to the letter: limits know it by no other, and a backend may be less exact.
+    async fn seat<'a, 'n>(
+        &'a self,
+        identity: &Identity,
         kind: OperationKind,
-        name: &'a str,
-    ) -> Result<(&Backend, &'a str), VmcpError> {
+        name: &'n str,
+    ) -> Result<(Seat<'a>, &'n str), VmcpError> {
         let (backend, own) = self.route(kind, name)?;
-        if backend.lists(|lists| lists.has(kind, name)).await? {
-            return Ok((backend, own));
+        let seat = backend.seat(identity)?;
+        if seat.lists(|lists| lists.has(kind, name)).await? {
+            return Ok((seat, own));
         }
         Err(VmcpError::Unknown {
             kind,
@@ -168,29 +175,24 @@ impl Vmcp for Core {
         Ok(ListToolsResult::with_all_items(tools))
     }
 
-    async fn call_tool(
-        &self,
-        _: &Identity,
+    async fn prepare_call<'a>(
+        &'a self,
+        identity: &'a Identity,
         mut call: CallToolRequestParams,
-    ) -> Result<CallToolResponse, VmcpError> {
-        let (backend, name) = self.listed(OperationKind::Tool, &call.name).await?;
+    ) -> Result<Prepared<'a, CallToolResponse>, VmcpError> {
+        let (seat, name) = self.seat(identity, OperationKind::Tool, &call.name).await?;
         span::is_for_tool(&call.name);
         let name = name.to_owned();
         call.name = name.clone().into();
         let meta = meta::for_backend(call.meta.take());
-        let answer = backend
-            .ask(Asked::Tool(&name), meta, async |peer, meta| {
+        Ok(Box::pin(async move {
+            let send = async |peer: Peer<RoleClient>, meta| {
                 call.meta = meta;
                 peer.call_tool_once(call).await
-            })
-            .await?;
-        Ok(result_type::of_call(answer))
-    }
-
-    async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
-        self.listed(OperationKind::Tool, name).await?;
-        span::is_for_tool(name);
-        Ok(())
+            };
+            let answer = seat.ask(Asked::Tool(&name), meta, send).await?;
+            Ok(result_type::of_call(answer))
+        }))
     }
 
     async fn list_resources(
@@ -211,20 +213,21 @@ impl Vmcp for Core {
         Ok(ListResourceTemplatesResult::with_all_items(templates))
     }
 
-    async fn read_resource(
-        &self,
-        _: &Identity,
+    async fn prepare_read<'a>(
+        &'a self,
+        identity: &'a Identity,
         mut read: ReadResourceRequestParams,
-    ) -> Result<ReadResourceResponse, VmcpError> {
-        let backend = self.owner(&read.uri)?;
+    ) -> Result<Prepared<'a, ReadResourceResponse>, VmcpError> {
+        let seat = self.owner(&read.uri)?.seat(identity)?;
         let meta = meta::for_backend(read.meta.take());
-        let answer = backend
-            .ask(Asked::Resource, meta, async |peer, meta| {
+        Ok(Box::pin(async move {
+            let send = async |peer: Peer<RoleClient>, meta| {
                 read.meta = meta;
                 peer.read_resource_once(read).await
-            })
-            .await?;
-        Ok(result_type::of_read(answer))
+            };
+            let answer = seat.ask(Asked::Resource, meta, send).await?;
+            Ok(result_type::of_read(answer))
+        }))
     }
 
     async fn list_prompts(
@@ -236,50 +239,53 @@ impl Vmcp for Core {
         Ok(ListPromptsResult::with_all_items(prompts))
     }
 
-    async fn get_prompt(
-        &self,
-        _: &Identity,
+    async fn prepare_prompt<'a>(
+        &'a self,
+        identity: &'a Identity,
         mut get: GetPromptRequestParams,
-    ) -> Result<GetPromptResponse, VmcpError> {
-        let (backend, name) = self.listed(OperationKind::Prompt, &get.name).await?;
+    ) -> Result<Prepared<'a, GetPromptResponse>, VmcpError> {
+        let (seat, name) = self
+            .seat(identity, OperationKind::Prompt, &get.name)
+            .await?;
         span::is_for_prompt(&get.name);
         let name = name.to_owned();
         get.name.clone_from(&name);
         let meta = meta::for_backend(get.meta.take());
-        let answer = backend
-            .ask(Asked::Prompt(&name), meta, async |peer, meta| {
+        Ok(Box::pin(async move {
+            let send = async |peer: Peer<RoleClient>, meta| {
                 get.meta = meta;
                 peer.get_prompt_once(get).await
-            })
-            .await?;
-        Ok(result_type::of_prompt(answer))
+            };
+            let answer = seat.ask(Asked::Prompt(&name), meta, send).await?;
+            Ok(result_type::of_prompt(answer))
+        }))
     }
 
     async fn complete(
         &self,
-        _: &Identity,
+        identity: &Identity,
         mut complete: CompleteRequestParams,
     ) -> Result<CompleteResult, VmcpError> {
-        let backend = match &mut complete.r#ref {
+        let seat = match &mut complete.r#ref {
             Reference::Prompt(prompt) => {
-                let (backend, own) = self.listed(OperationKind::Prompt, &prompt.name).await?;
+                let kind = OperationKind::Prompt;
+                let (seat, own) = self.seat(identity, kind, &prompt.name).await?;
                 let own = own.to_owned();
                 prompt.name = own;
-                backend
+                seat
             }
-            Reference::Resource(template) => self.owner(&template.uri)?,
+            Reference::Resource(template) => self.owner(&template.uri)?.seat(identity)?,
             _ => {
                 let message = "ref: neither a prompt nor a resource".to_owned();
                 return Err(VmcpError::InvalidParams(message));
             }
         };
         let meta = meta::for_backend(complete.meta.take());
-        let answer = backend
-            .ask(Asked::Completion, meta, async |peer, meta| {
-                complete.meta = meta;
-                peer.complete(complete).await
-            })
-            .await?;
+        let send = async |peer: Peer<RoleClient>, meta| {
+            complete.meta = meta;
+            peer.complete(complete).await
+        };
+        let answer = seat.ask(Asked::Completion, meta, send).await?;
         Ok(result_type::of_completion(answer))
     }
 }

@@ -49,6 +49,9 @@ pub enum VmcpError {
         /// What went wrong on the way.
         reason: String,
     },
+    /// The caller has hung up. The backend is told if the request was sent; nobody reads this.
+    #[error("the caller has hung up")]
+    Cancelled,
     /// The backend's own answer, passed on as it came.
     #[error("{0}")]
     Backend(ErrorData),

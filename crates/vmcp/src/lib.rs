@@ -21,8 +21,9 @@
 //! ```text
 //! HTTP -> serve: who calls, one message or a batch
 //!      -> Optimizer:   call_tool{tool_name} becomes the real tool
+//!      -> Core:        git_search -> backend git, tool search, and a slot there
 //!      -> RateLimited: allowed, denied, or no decision and through
-//!      -> Core:        git_search -> backend git, tool search
+//!      -> Core:        the request is sent
 //! ```
 //!
 //! [`Server`] wires it all by a [`Config`](config::Config).
@@ -50,4 +51,4 @@ pub use gate::Gate;
 pub use optimizer::Optimizer;
 pub use rate_limited::{RateLimited, rate_limited};
 pub use server::{Server, StartError};
-pub use vmcp::Vmcp;
+pub use vmcp::{Prepared, Vmcp};

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::future::ready;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     ContentBlock, GetPromptRequestParams, GetPromptResponse, ListPromptsResult,
@@ -18,14 +19,14 @@ use rmcp::model::{
 use serde_json::json;
 use toolgate_limit::{Identity, OperationKind};
 
-use crate::{Vmcp, VmcpError, rejection::tool_error, span};
+use crate::{Prepared, Vmcp, VmcpError, rejection::tool_error, span};
 
 mod arguments;
 mod search;
 mod tokens;
 mod tools;
 
-use arguments::{Call, Search};
+use arguments::{ArgumentError, Call, Search};
 use search::Index;
 use tokens::TokenMetrics;
 use tools::{CALL_TOOL, FIND_TOOL};
@@ -96,45 +97,40 @@ impl Vmcp for Optimizer {
         Ok(ListToolsResult::with_all_items(tools::both(self.max_tools)))
     }
 
-    async fn call_tool(
-        &self,
-        identity: &Identity,
+    async fn prepare_call<'a>(
+        &'a self,
+        identity: &'a Identity,
         mut call: CallToolRequestParams,
-    ) -> Result<CallToolResponse, VmcpError> {
+    ) -> Result<Prepared<'a, CallToolResponse>, VmcpError> {
         let arguments = call.arguments.take().unwrap_or_default();
+        let refused = |error: ArgumentError| {
+            let answer = tool_error(error.to_string()).into();
+            Ok(Box::pin(ready(Ok(answer))) as Prepared<'a, _>)
+        };
         match call.name.as_ref() {
             FIND_TOOL => {
                 span::is_for_tool(FIND_TOOL);
                 match Search::read(arguments) {
-                    Ok(search) => Ok(self.find_tool(identity, &search).await?.into()),
-                    Err(error) => Ok(tool_error(error.to_string()).into()),
+                    Ok(search) => Ok(Box::pin(async move {
+                        Ok(self.find_tool(identity, &search).await?.into())
+                    })),
+                    Err(error) => refused(error),
                 }
             }
             CALL_TOOL => {
                 let Call { name, arguments } = match Call::read(arguments) {
                     Ok(call) => call,
-                    Err(error) => return Ok(tool_error(error.to_string()).into()),
+                    Err(error) => return refused(error),
                 };
-                self.inner.check_tool_call(identity, &name).await?;
                 call.name = name.into();
                 call.arguments = Some(arguments);
-                self.inner.call_tool(identity, call).await
+                self.inner.prepare_call(identity, call).await
             }
             name => Err(VmcpError::Unknown {
                 kind: OperationKind::Tool,
                 name: name.to_owned(),
             }),
         }
-    }
-
-    async fn check_tool_call(&self, _: &Identity, name: &str) -> Result<(), VmcpError> {
-        if [FIND_TOOL, CALL_TOOL].contains(&name) {
-            return Ok(());
-        }
-        Err(VmcpError::Unknown {
-            kind: OperationKind::Tool,
-            name: name.to_owned(),
-        })
     }
 
     async fn list_resources(
@@ -153,12 +149,12 @@ impl Vmcp for Optimizer {
         self.inner.list_resource_templates(identity, page).await
     }
 
-    async fn read_resource(
-        &self,
-        identity: &Identity,
+    async fn prepare_read<'a>(
+        &'a self,
+        identity: &'a Identity,
         read: ReadResourceRequestParams,
-    ) -> Result<ReadResourceResponse, VmcpError> {
-        self.inner.read_resource(identity, read).await
+    ) -> Result<Prepared<'a, ReadResourceResponse>, VmcpError> {
+        self.inner.prepare_read(identity, read).await
     }
 
     async fn list_prompts(
@@ -169,12 +165,12 @@ impl Vmcp for Optimizer {
         self.inner.list_prompts(identity, page).await
     }
 
-    async fn get_prompt(
-        &self,
-        identity: &Identity,
+    async fn prepare_prompt<'a>(
+        &'a self,
+        identity: &'a Identity,
         get: GetPromptRequestParams,
-    ) -> Result<GetPromptResponse, VmcpError> {
-        self.inner.get_prompt(identity, get).await
+    ) -> Result<Prepared<'a, GetPromptResponse>, VmcpError> {
+        self.inner.prepare_prompt(identity, get).await
     }
 
     async fn complete(

@@ -1,7 +1,8 @@
 //! The decorator that asks the limiter before a tool, a prompt or a resource is served.
 //!
 //! It sits below all code that rewrites names, so that buckets are keyed on the tool that really
-//! runs. Only an explicit denial refuses a call: when no decision is made the call goes through,
+//! runs. It asks when the request has found its backend and a slot there: a tool that does not exist,
+//! a backend that is down and one that has no slot left cost no token. Only an explicit denial refuses a call: when no decision is made the call goes through,
 //! unless the gateway was told otherwise.
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use rmcp::model::{
 };
 use toolgate_limit::{Identity, OperationKind};
 
-use crate::{Gate, Vmcp, VmcpError};
+use crate::{Gate, Prepared, Vmcp, VmcpError};
 
 /// `inner` behind `gate`; without a gate, `inner` as it is.
 pub fn rate_limited<V: Vmcp + 'static>(inner: V, gate: Option<Gate>) -> Arc<dyn Vmcp> {
@@ -41,40 +42,40 @@ impl<V> RateLimited<V> {
 
 #[async_trait]
 impl<V: Vmcp> Vmcp for RateLimited<V> {
-    async fn call_tool(
-        &self,
-        identity: &Identity,
+    async fn prepare_call<'a>(
+        &'a self,
+        identity: &'a Identity,
         call: CallToolRequestParams,
-    ) -> Result<CallToolResponse, VmcpError> {
-        // A tool that does not exist costs no token.
-        self.inner.check_tool_call(identity, &call.name).await?;
-        let tool = OperationKind::Tool;
-        self.gate.admit(identity, tool, &call.name).await?;
-        self.inner.call_tool(identity, call).await
+    ) -> Result<Prepared<'a, CallToolResponse>, VmcpError> {
+        let name = call.name.clone();
+        let prepared = self.inner.prepare_call(identity, call).await?;
+        let kind = OperationKind::Tool;
+        self.gate.admit(identity, kind, &name).await?;
+        Ok(prepared)
     }
 
-    async fn get_prompt(
-        &self,
-        identity: &Identity,
+    async fn prepare_prompt<'a>(
+        &'a self,
+        identity: &'a Identity,
         get: GetPromptRequestParams,
-    ) -> Result<GetPromptResponse, VmcpError> {
-        let prompt = OperationKind::Prompt;
-        self.gate.admit(identity, prompt, &get.name).await?;
-        self.inner.get_prompt(identity, get).await
+    ) -> Result<Prepared<'a, GetPromptResponse>, VmcpError> {
+        let name = get.name.clone();
+        let prepared = self.inner.prepare_prompt(identity, get).await?;
+        let kind = OperationKind::Prompt;
+        self.gate.admit(identity, kind, &name).await?;
+        Ok(prepared)
     }
 
-    async fn read_resource(
-        &self,
-        identity: &Identity,
+    async fn prepare_read<'a>(
+        &'a self,
+        identity: &'a Identity,
         read: ReadResourceRequestParams,
-    ) -> Result<ReadResourceResponse, VmcpError> {
-        let resource = OperationKind::Resource;
-        self.gate.admit(identity, resource, &read.uri).await?;
-        self.inner.read_resource(identity, read).await
-    }
-
-    async fn check_tool_call(&self, identity: &Identity, name: &str) -> Result<(), VmcpError> {
-        self.inner.check_tool_call(identity, name).await
+    ) -> Result<Prepared<'a, ReadResourceResponse>, VmcpError> {
+        let name = read.uri.clone();
+        let prepared = self.inner.prepare_read(identity, read).await?;
+        let kind = OperationKind::Resource;
+        self.gate.admit(identity, kind, &name).await?;
+        Ok(prepared)
     }
 
     async fn list_tools(

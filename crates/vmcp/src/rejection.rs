@@ -129,6 +129,7 @@ pub fn to_error_data(error: &VmcpError, version: Option<&ProtocolVersion>) -> Er
         }
         VmcpError::Unidentified
         | VmcpError::Undecided
+        | VmcpError::Cancelled
         | VmcpError::Search(_)
         | VmcpError::Failed { .. } => ErrorData::internal_error(error.to_string(), None),
         VmcpError::Backend(answer) => answer.clone(),

@@ -235,7 +235,7 @@ fn core(config: &Config) -> Result<Core, StartError> {
         {
             return Err(BackendError::Duplicate(backend.name.clone()).into());
         }
-        backends.push(backend.settings()?);
+        backends.push(backend.settings(&config.incoming_auth)?);
     }
     Ok(Core::start(backends))
 }

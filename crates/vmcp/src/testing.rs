@@ -11,12 +11,12 @@ use rmcp::model::{
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Tool,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use toolgate_limit::{Identity, OperationKind};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::{Vmcp, VmcpError};
+use crate::{Prepared, Vmcp, VmcpError};
 
 /// Answers everything and notes who asked for what, as (method, subject, parameters). Without
 /// tools of its own it knows every tool but `nothing`.
@@ -57,25 +57,22 @@ impl Vmcp for Recorder {
         Ok(ListToolsResult::with_all_items(self.tools.clone()))
     }
 
-    async fn call_tool(
-        &self,
-        identity: &Identity,
+    async fn prepare_call<'a>(
+        &'a self,
+        identity: &'a Identity,
         call: CallToolRequestParams,
-    ) -> Result<CallToolResponse, VmcpError> {
-        self.note("call_tool", identity, &call);
-        Ok(CallToolResult::success(vec![ContentBlock::text("done")]).into())
-    }
-
-    async fn check_tool_call(&self, identity: &Identity, name: &str) -> Result<(), VmcpError> {
-        self.note("check_tool_call", identity, json!(name));
-        let is_any = self.tools.is_empty() && name != "nothing";
-        if is_any || self.tools.iter().any(|tool| tool.name == name) {
-            return Ok(());
+    ) -> Result<Prepared<'a, CallToolResponse>, VmcpError> {
+        let is_any = self.tools.is_empty() && call.name != "nothing";
+        if !is_any && !self.tools.iter().any(|tool| tool.name == call.name) {
+            return Err(VmcpError::Unknown {
+                kind: OperationKind::Tool,
+                name: call.name.into_owned(),
+            });
         }
-        Err(VmcpError::Unknown {
-            kind: OperationKind::Tool,
-            name: name.to_owned(),
-        })
+        Ok(Box::pin(async move {
+            self.note("call_tool", identity, &call);
+            Ok(CallToolResult::success(vec![ContentBlock::text("done")]).into())
+        }))
     }
 
     async fn list_resources(
@@ -96,13 +93,15 @@ impl Vmcp for Recorder {
         Ok(ListResourceTemplatesResult::default())
     }
 
-    async fn read_resource(
-        &self,
-        identity: &Identity,
+    async fn prepare_read<'a>(
+        &'a self,
+        identity: &'a Identity,
         read: ReadResourceRequestParams,
-    ) -> Result<ReadResourceResponse, VmcpError> {
-        self.note("read_resource", identity, &read);
-        Ok(ReadResourceResult::new(Vec::new()).into())
+    ) -> Result<Prepared<'a, ReadResourceResponse>, VmcpError> {
+        Ok(Box::pin(async move {
+            self.note("read_resource", identity, &read);
+            Ok(ReadResourceResult::new(Vec::new()).into())
+        }))
     }
 
     async fn list_prompts(
@@ -114,13 +113,15 @@ impl Vmcp for Recorder {
         Ok(ListPromptsResult::default())
     }
 
-    async fn get_prompt(
-        &self,
-        identity: &Identity,
+    async fn prepare_prompt<'a>(
+        &'a self,
+        identity: &'a Identity,
         get: GetPromptRequestParams,
-    ) -> Result<GetPromptResponse, VmcpError> {
-        self.note("get_prompt", identity, &get);
-        Ok(GetPromptResult::default().into())
+    ) -> Result<Prepared<'a, GetPromptResponse>, VmcpError> {
+        Ok(Box::pin(async move {
+            self.note("get_prompt", identity, &get);
+            Ok(GetPromptResult::default().into())
+        }))
     }
 
     async fn complete(

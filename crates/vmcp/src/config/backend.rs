@@ -10,7 +10,7 @@ use std::{
 use axum::http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::{Secret, text};
+use super::{IncomingAuth, Secret, text};
 use crate::core::{BackendName, BackendSettings, Timing, Transport};
 
 /// A backend: `url` for streamable HTTP, or `command` for a child process.
@@ -48,6 +48,8 @@ pub struct BackendConfig {
     pub relist_interval: Option<Duration>,
     /// Requests to it that may be in flight at a time; above that they are refused.
     pub max_in_flight: Option<NonZeroUsize>,
+    /// Requests of one caller among them. Default: a quarter, or all if callers are not told apart.
+    pub max_in_flight_per_user: Option<NonZeroUsize>,
 }
 
 /// What is wrong with a backend.
@@ -79,7 +81,8 @@ pub enum BackendError {
 }
 
 impl BackendConfig {
-    pub(crate) fn settings(&self) -> Result<BackendSettings, BackendError> {
+    /// The backend as it is configured. Where callers are told apart, one has no more than its share.
+    pub(crate) fn settings(&self, auth: &IncomingAuth) -> Result<BackendSettings, BackendError> {
         let transport = match (&self.url, &self.command) {
             (Some(url), None) => Transport::Http {
                 url: url.clone(),
@@ -93,6 +96,11 @@ impl BackendConfig {
             _ => return Err(BackendError::Transport(self.name.clone())),
         };
         let defaults = Timing::default();
+        let max_in_flight = (self.max_in_flight).map_or(defaults.max_in_flight, NonZeroUsize::get);
+        let share = match auth {
+            IncomingAuth::Anonymous => max_in_flight,
+            IncomingAuth::Oidc { .. } => max_in_flight.div_ceil(4),
+        };
         Ok(BackendSettings {
             name: self.name.clone(),
             transport,
@@ -100,8 +108,9 @@ impl BackendConfig {
                 request: self.timeout.unwrap_or(defaults.request),
                 connect: self.connect_timeout.unwrap_or(defaults.connect),
                 relist: self.relist_interval.unwrap_or(defaults.relist),
-                max_in_flight: (self.max_in_flight)
-                    .map_or(defaults.max_in_flight, NonZeroUsize::get),
+                max_in_flight,
+                max_in_flight_per_user: (self.max_in_flight_per_user)
+                    .map_or(share, NonZeroUsize::get),
                 ..defaults
             },
         })

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::core::BackendSettings;
 
 fn parse(rest: &str) -> Result<(Config, Vec<String>), String> {
     let base = "name: research\nincomingAuth: {type: anonymous}\nbackends: []\n";
@@ -113,19 +114,38 @@ fn half_an_identity_is_refused() {
     assert_eq!(remote.client_config().unwrap_err(), "limiter.tls.key");
 }
 
+/// What the backend `item` is set to where `auth` says who may call.
+fn settings(auth: &str, item: &str) -> Result<BackendSettings, String> {
+    let text = format!("name: a\nincomingAuth: {auth}\nbackends: [{item}]\n");
+    let (config, _) = Config::parse(&text).map_err(|error| error.to_string())?;
+    config.backends[0]
+        .settings(&config.incoming_auth)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn one_caller_has_a_quarter_of_the_slots_of_a_backend_where_callers_are_told_apart() {
+    let oidc = "{type: oidc, oidc: {issuer: 'https://a', audience: b}}";
+    for (auth, rest, expected) in [
+        ("{type: anonymous}", "", (256, 256)),
+        (oidc, "", (256, 64)),
+        (oidc, ", maxInFlight: 7", (7, 2)),
+        (oidc, ", maxInFlight: 1", (1, 1)),
+        (oidc, ", maxInFlight: 7, maxInFlightPerUser: 5", (7, 5)),
+        ("{type: anonymous}", ", maxInFlightPerUser: 5", (256, 5)),
+    ] {
+        let settings = settings(auth, &format!("{{name: a, command: x{rest}}}")).unwrap();
+        let timing = settings.timing;
+        let bounds = (timing.max_in_flight, timing.max_in_flight_per_user);
+        assert_eq!(bounds, expected, "{auth} {rest}");
+    }
+}
+
 #[test]
 fn a_backend_is_reached_in_one_way() {
-    let settings = |item: &str| {
-        let text = format!("name: a\nincomingAuth: {{type: anonymous}}\nbackends: [{item}]\n");
-        let (config, _) = Config::parse(&text).map_err(|error| error.to_string())?;
-        config.backends[0]
-            .settings()
-            .map_err(|error| error.to_string())
-    };
+    let settings = |item: &str| settings("{type: anonymous}", item);
     assert!(settings("{name: a, url: 'http://a/mcp', timeout: 5s}").is_ok());
     assert!(settings("{name: a, command: npx, args: [x]}").is_ok());
-    let bounded = settings("{name: a, command: npx, maxInFlight: 7}").unwrap();
-    assert_eq!(bounded.timing.max_in_flight, 7);
     for (item, part) in [
         ("{name: a}", "either url or command"),
         (
@@ -134,6 +154,7 @@ fn a_backend_is_reached_in_one_way() {
         ),
         ("{name: a_b, url: 'http://a'}", "no name for a backend"),
         ("{name: a, command: x, maxInFlight: 0}", "nonzero"),
+        ("{name: a, command: x, maxInFlightPerUser: 0}", "nonzero"),
         ("{name: a, url: 'http://a', headers: {'a b': c}}", "header"),
         (
             "{name: a, url: 'http://a', headersFromEnv: {a: VMCP_UNSET}}",

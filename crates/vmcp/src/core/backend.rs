@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rmcp::{Peer, RoleClient, ServiceError, model::RequestMetaObject};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Duration, Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
+use toolgate_limit::Identity;
 use tracing::warn;
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     failure::Failure,
     look::{LEAST_GAP, Look},
     metrics::{Metrics, Outcome},
+    slots::{Slot, Slots},
 };
 use crate::VmcpError;
 
@@ -42,7 +44,7 @@ pub(super) struct Backend {
     state: watch::Receiver<State>,
     look: Arc<Look>,
     /// One for each request that may be in flight.
-    slots: Semaphore,
+    slots: Arc<Slots>,
     metrics: Metrics,
     destination: Destination,
     _connection: AbortOnDropHandle<()>,
@@ -65,7 +67,7 @@ impl Backend {
             timing,
             state,
             look,
-            slots: Semaphore::new(timing.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            slots: Slots::new(timing.max_in_flight, timing.max_in_flight_per_user),
             metrics: Metrics::new(),
             destination,
             _connection: AbortOnDropHandle::new(tokio::spawn(connection.run())),
@@ -97,63 +99,82 @@ impl Backend {
         })
     }
 
+    /// A seat for a request of `identity`, if the backend is up and a slot is free.
+    pub(super) fn seat(&self, identity: &Identity) -> Result<Seat<'_>, VmcpError> {
+        self.session_to_use()?;
+        let slot = self.slots.take(identity.into()).map_err(|full| {
+            self.metrics.not_sent();
+            VmcpError::Failed {
+                backend: self.name.to_string(),
+                reason: full.to_string(),
+            }
+        })?;
+        Ok(Seat {
+            backend: self,
+            _slot: slot,
+        })
+    }
+
     /// As [`Backend::session`], for a request that goes no further without one.
     fn session_to_use(&self) -> Result<Arc<Session>, VmcpError> {
         self.session().inspect_err(|_| self.metrics.not_sent())
     }
+}
 
-    /// Whether its lists hold what `has` looks for.
+/// The place of one request at a backend, from before it is paid for until it has its answer.
+#[derive(Debug)]
+pub(super) struct Seat<'a> {
+    backend: &'a Backend,
+    _slot: Slot,
+}
+
+impl Seat<'_> {
+    /// Whether the backend's lists hold what `has` looks for.
     ///
     /// If they do not it may be new, so they are looked at again, unless that was within the last
     /// second: names that do not exist must not become load.
     pub(super) async fn lists(&self, has: impl Fn(&Lists) -> bool) -> Result<bool, VmcpError> {
-        let session = self.session_to_use()?;
+        let backend = self.backend;
+        let session = backend.session_to_use()?;
         if has(&session.lists) {
             return Ok(true);
         }
-        if !self.look.is_wanted() && session.looked_at.elapsed() < LEAST_GAP {
+        if !backend.look.is_wanted() && session.looked_at.elapsed() < LEAST_GAP {
             return Ok(false);
         }
         let asked_at = Instant::now();
-        self.look.ask();
-        let mut state = self.state();
+        backend.look.ask();
+        let mut state = backend.state();
         let looked = state.wait_for(|state| match state {
             State::Up(session) => session.looked_at >= asked_at,
             State::Connecting | State::Down(_) => true,
         });
         // If it takes longer, what is known now must do.
         drop(timeout(LOOK_WITHIN, looked).await);
-        Ok(has(&self.session_to_use()?.lists))
+        Ok(has(&backend.session_to_use()?.lists))
     }
 
     /// Sends one request under the backend's deadline, once: it may have run even if no answer
     /// came. Dropping it tells the backend that it is no longer wanted. What is sent has the `_meta`
     /// that `send` is given: `meta`, and where the call belongs in a trace.
     pub(super) async fn ask<T: Answer>(
-        &self,
+        self,
         asked: Asked<'_>,
         meta: Option<RequestMetaObject>,
         send: impl AsyncFnOnce(Peer<RoleClient>, Option<RequestMetaObject>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
-        let session = self.session_to_use()?;
-        let Ok(_slot) = self.slots.try_acquire() else {
-            self.metrics.not_sent();
-            let most = self.timing.max_in_flight;
-            return Err(VmcpError::Failed {
-                backend: self.name.to_string(),
-                reason: format!("not sent, as {most} requests to it are in flight"),
-            });
-        };
-        let deadline = self.timing.request;
-        let sent_at = Instant::now();
-        let call = Call::begin(asked, &self.destination);
+        let backend = self.backend;
+        let session = backend.session_to_use()?;
+        let deadline = backend.timing.request;
+        let flight = backend.metrics.send();
+        let call = Call::begin(asked, &backend.destination);
         let answer = send(session.peer.clone(), call.meta(meta));
         let answered = timeout(deadline, answer).await;
         let answered = answered.map_or(Err(Failure::Late(deadline)), |answered| {
             // It may name addresses, which are none of the caller's.
             let log = |error: &ServiceError| {
                 if !matches!(error, ServiceError::McpError(_)) {
-                    warn!(backend = %self.name, %error, "a request has failed on its way");
+                    warn!(backend = %backend.name, %error, "a request has failed on its way");
                 }
             };
             answered.inspect_err(log).map_err(Failure::of)
@@ -165,16 +186,16 @@ impl Backend {
             Err(Failure::Unusable(_) | Failure::Broken) => Outcome::Failed,
             Err(Failure::Late(_)) => Outcome::Timeout,
         };
-        self.metrics.sent(outcome, sent_at.elapsed());
+        flight.end(outcome);
         match answered {
             Ok(answer) => Ok(answer),
             Err(Failure::Refused(error)) => Err(VmcpError::Backend(error)),
             Err(failure) => {
                 if matches!(failure, Failure::Broken) {
-                    self.look.ask();
+                    backend.look.ask();
                 }
                 Err(VmcpError::Failed {
-                    backend: self.name.to_string(),
+                    backend: backend.name.to_string(),
                     reason: failure.to_string(),
                 })
             }

@@ -42,9 +42,10 @@ pub struct Timing {
     pub first_backoff: Duration,
     /// The longest wait between two attempts.
     pub longest_backoff: Duration,
-    /// Requests to the backend that may be in flight at a time: a client that has gone leaves its
-    /// own until their deadline.
+    /// Requests to the backend that may be in flight at a time.
     pub max_in_flight: usize,
+    /// Requests of one caller among them.
+    pub max_in_flight_per_user: usize,
 }
 
 impl Default for Timing {
@@ -56,6 +57,7 @@ impl Default for Timing {
             first_backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
             max_in_flight: 256,
+            max_in_flight_per_user: 64,
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::Counter},
     registry::{Registry, Unit},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use toolgate_telemetry::{TracedHistogram, counters, gauges, observe};
 
 use super::{BackendName, connection::State};
@@ -29,16 +29,19 @@ pub(super) enum Outcome {
     Failed,
     /// No answer came in time.
     Timeout,
+    /// Its caller hung up before the answer.
+    Cancelled,
     /// Not sent: the backend is down, or too many are in flight.
     Unavailable,
 }
 
 impl Outcome {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Ok, "ok"),
         (Self::Error, "error"),
         (Self::Failed, "failed"),
         (Self::Timeout, "timeout"),
+        (Self::Cancelled, "cancelled"),
         (Self::Unavailable, "unavailable"),
     ];
 }
@@ -63,10 +66,39 @@ impl Metrics {
         self.outcomes[Outcome::Unavailable as usize].inc();
     }
 
-    /// A request that was sent, and ended after `took`.
-    pub(super) fn sent(&self, outcome: Outcome, took: Duration) {
+    /// A request that is sent now. Unless it is told what becomes of it, it was cancelled.
+    pub(super) fn send(&self) -> Sent<'_> {
+        Sent {
+            metrics: self,
+            since: Instant::now(),
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    fn sent(&self, outcome: Outcome, took: Duration) {
         self.outcomes[outcome as usize].inc();
         observe(&self.duration, took);
+    }
+}
+
+/// A request in flight, counted when it is dropped.
+#[derive(Debug)]
+pub(super) struct Sent<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+    outcome: Outcome,
+}
+
+impl Sent<'_> {
+    /// It has ended so.
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        self.metrics.sent(self.outcome, self.since.elapsed());
     }
 }
 
@@ -146,11 +178,12 @@ mod tests {
             "vmcp_backend_requests_total{backend=\"a\",outcome=\"error\"} 2",
             "vmcp_backend_requests_total{backend=\"a\",outcome=\"failed\"} 3",
             "vmcp_backend_requests_total{backend=\"a\",outcome=\"timeout\"} 4",
-            "vmcp_backend_requests_total{backend=\"a\",outcome=\"unavailable\"} 6",
+            "vmcp_backend_requests_total{backend=\"a\",outcome=\"cancelled\"} 5",
+            "vmcp_backend_requests_total{backend=\"a\",outcome=\"unavailable\"} 7",
             "vmcp_backend_requests_total{backend=\"b\",outcome=\"ok\"} 0",
-            "vmcp_backend_request_duration_seconds_count{backend=\"a\"} 15",
+            "vmcp_backend_request_duration_seconds_count{backend=\"a\"} 21",
             "vmcp_backend_request_duration_seconds_bucket{le=\"0.0025\",backend=\"a\"} 0",
-            "vmcp_backend_request_duration_seconds_bucket{le=\"0.005\",backend=\"a\"} 15",
+            "vmcp_backend_request_duration_seconds_bucket{le=\"0.005\",backend=\"a\"} 21",
         ] {
             assert!(text.lines().any(|is| is == line), "{line}\n{text}");
         }

@@ -156,7 +156,7 @@ async fn a_tool_that_does_not_exist_is_not_called() {
     assert!(matches!(unknown.await, Err(VmcpError::Unknown { .. })));
     let hidden = call(&optimizer, "mail_send", json!({"to": "bob"})).await;
     assert!(matches!(hidden, Err(VmcpError::Unknown { .. })));
-    assert_eq!(recorder.methods(), ["check_tool_call"]);
+    assert_eq!(recorder.methods(), [""; 0]);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use rmcp::{
     },
     service::RequestContext,
 };
+use tokio_util::sync::CancellationToken;
 use toolgate_limit::OperationKind;
 use tracing::{Instrument as _, Span};
 
@@ -63,6 +64,8 @@ struct Request<'a> {
     caller: &'a Caller,
     version: Option<ProtocolVersion>,
     span: Span,
+    /// Cancelled when the caller has hung up.
+    gone: &'a CancellationToken,
 }
 
 impl<'a> Request<'a> {
@@ -77,14 +80,19 @@ impl<'a> Request<'a> {
             span: trace::begin(method, target, caller, context),
             caller,
             version: context.protocol_version(),
+            gone: &context.ct,
         })
     }
 
+    /// Serves the request until its caller has hung up. Then it is dropped, wherever it is: its slot
+    /// is free, and the backend is told.
     async fn run<T>(
         &self,
         serve: impl Future<Output = Result<T, VmcpError>>,
     ) -> Result<T, VmcpError> {
+        let serve = self.gone.run_until_cancelled(serve);
         let served = serve.instrument(self.span.clone()).await;
+        let served = served.unwrap_or(Err(VmcpError::Cancelled));
         if let Err(error) = &served {
             self.caller.note_error(error);
         }

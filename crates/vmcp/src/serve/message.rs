@@ -29,10 +29,11 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
     if parts.method != Method::POST {
         return ask(shared, parts, body, caller).await;
     }
-    let received = Instant::now();
+    let mut told = Told::new(shared);
     let message = Message::read(&body);
     let method = message.as_ref().and_then(Message::method);
     let method = method.map_or(metrics::Method::OTHER, metrics::Method::of);
+    told.method = method;
     let id = message.as_ref().map_or(Id::Plain, Message::id);
     let is_json = is_json(&parts.headers);
     let request_id = request_id::of(&parts.headers).to_owned();
@@ -63,8 +64,35 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
         let outcome = outcome.as_str();
         tracing::debug!(request_id, outcome, "a message was answered with an error");
     }
-    shared.metrics.served(method, outcome, received.elapsed());
+    told.outcome = outcome;
     response
+}
+
+/// Counts a message when it is dropped, with its answer or without.
+struct Told<'a> {
+    shared: &'a Shared,
+    received: Instant,
+    method: metrics::Method,
+    outcome: Outcome,
+}
+
+impl<'a> Told<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            received: Instant::now(),
+            method: metrics::Method::OTHER,
+            // Only the caller of a message can end it before there is another one.
+            outcome: Outcome::Cancelled,
+        }
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let took = self.received.elapsed();
+        self.shared.metrics.served(self.method, self.outcome, took);
+    }
 }
 
 async fn ask(shared: &Shared, parts: Parts, body: Bytes, caller: Caller) -> Response {

@@ -17,6 +17,8 @@ pub(super) enum Outcome {
     Refused,
     /// The backend is down, or did not answer.
     Unavailable,
+    /// The caller has hung up before the answer.
+    Cancelled,
     /// Any other JSON-RPC or HTTP error.
     Error,
 }
@@ -30,6 +32,7 @@ impl Outcome {
             Self::Denied => "denied",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
+            Self::Cancelled => "cancelled",
             Self::Error => "error",
         }
     }
@@ -49,6 +52,7 @@ impl From<&VmcpError> for Outcome {
             VmcpError::Denied(_) => Self::Denied,
             VmcpError::Undecided => Self::Refused,
             VmcpError::Unavailable { .. } | VmcpError::Failed { .. } => Self::Unavailable,
+            VmcpError::Cancelled => Self::Cancelled,
             VmcpError::Unidentified
             | VmcpError::Unknown { .. }
             | VmcpError::InvalidParams(_)

@@ -6,6 +6,7 @@ mod backend;
 mod backends;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
+mod gone;
 mod metrics;
 mod modern;
 mod odd;

@@ -20,6 +20,16 @@ struct Shared {
     scope: &'static str,
     reads: AtomicUsize,
     fails: AtomicBool,
+    waiting: AtomicUsize,
+}
+
+/// A call of `wait`, which ends when its caller hangs up.
+struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// An MCP server over HTTP, in this process. It stops when it is dropped.
@@ -36,6 +46,7 @@ impl ModernBackend {
             scope,
             reads: AtomicUsize::new(0),
             fails: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
         });
         let router = Router::new()
             .route("/mcp", post(answer))
@@ -53,6 +64,11 @@ impl ModernBackend {
     /// Reads that have reached it.
     pub(crate) fn reads(&self) -> usize {
         self.shared.reads.load(Ordering::SeqCst)
+    }
+
+    /// Calls of `wait` that it holds.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::SeqCst)
     }
 
     /// From now on reads are errors.
@@ -74,8 +90,17 @@ async fn answer(
             "capabilities": {"tools": {}, "resources": {}},
         })),
         "tools/list" => {
-            let tool = json!({"name": "now", "inputSchema": {"type": "object"}});
-            Ok(json!({"tools": [tool]}))
+            let tool = |name| json!({"name": name, "inputSchema": {"type": "object"}});
+            Ok(json!({"tools": [tool("now"), tool("wait")]}))
+        }
+        "tools/call" => {
+            if request["params"]["name"] == "wait" {
+                shared.waiting.fetch_add(1, Ordering::SeqCst);
+                let _waiting = Waiting(shared);
+                std::future::pending::<()>().await;
+                unreachable!("it is dropped");
+            }
+            Ok(json!({"content": []}))
         }
         "resources/list" => Ok(json!({"resources": [{"uri": "note://mine", "name": "mine"}]})),
         "resources/templates/list" => Ok(json!({"resourceTemplates": []})),
