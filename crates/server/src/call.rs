@@ -1,16 +1,13 @@
 //! One call on a connection, on its way to its gRPC service.
 //!
-//! Here a call gets its bounds: in number over all connections, and in time until its answer begins,
+//! Here a call gets its bounds: in number, of its caller and of all, and in time until its answer begins,
 //! so that one whose request never comes is not waited for.
 
 use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,68 +22,27 @@ use toolgate_telemetry::RequestId;
 use tower_service::Service as _;
 
 use crate::{
+    bound::Places,
     grpc::{
-        InFlight, Malformed, Peer, Share, Unread, counted_as, of_message, of_request,
-        too_many_calls, unanswered,
+        InFlight, Malformed, Peer, Share, Unread, counted_as, of_message, of_request, too_many,
+        unanswered,
     },
     observe::CheckErrors,
+    shares::Purpose,
 };
 
 mod arriving;
-mod side;
 
 use arriving::Arriving;
-use side::{Purpose, SideCall};
-pub(crate) use side::{SideBounds, SideCalls};
 
 /// The longest time until an answer begins. What a stream answers later has no such bound.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// The most calls in flight, of all connections. Clones are the same.
-#[derive(Clone, Debug)]
-pub(crate) struct CallBound {
-    in_flight: Arc<AtomicUsize>,
-    max: usize,
-}
-
-/// A call that counts against the bound.
-#[derive(Debug)]
-struct Admitted(Arc<AtomicUsize>);
-
-impl CallBound {
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            in_flight: Arc::default(),
-            max,
-        }
-    }
-
-    /// Calls that are in flight now.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    fn admit(&self) -> Option<Admitted> {
-        // One that is not admitted gives back what it has counted.
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let admitted = Admitted(Arc::clone(&self.in_flight));
-        (before < self.max).then_some(admitted)
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The calls of one connection.
 #[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) routes: Routes,
     pub(crate) peer: Arc<Peer>,
-    pub(crate) bound: CallBound,
-    pub(crate) side: SideCalls,
     pub(crate) errors: CheckErrors,
     /// How long a message may take from its first byte to its last.
     pub(crate) message_timeout: Duration,
@@ -113,12 +69,13 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             let refused = malformed.answer(&RequestId::of(request.headers()));
             return Either::Left(ready(Ok(refused.map(Answering::without_call))));
         }
-        let admitted = self.bound.admit();
-        let admitted = admitted.ok_or_else(|| too_many_calls(self.bound.max));
-        let admitted = admitted.and_then(|admitted| Ok((admitted, self.side.admit(purpose)?)));
+        let allowance = &self.peer.allowance;
+        let admitted = allowance.call();
+        let admitted = admitted.and_then(|call| Ok((call, allowance.side_call(purpose)?)));
         let (admitted, side_call) = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => {
+            Err(full) => {
+                let refused = too_many("calls", full);
                 if is_check {
                     self.errors.count(Code::ResourceExhausted);
                 }
@@ -179,8 +136,8 @@ fn refusal(status: &Status) -> Response<Body> {
 #[derive(Debug)]
 pub(crate) struct Answering {
     body: Body,
-    _in_flight: Option<(InFlight, Admitted)>,
-    _side_call: Option<SideCall>,
+    _in_flight: Option<(InFlight, Places<2>)>,
+    _side_call: Option<Places<3>>,
     /// What HTTP/2 was given last, until it asks for more: then that is sent.
     unread: Option<Unread>,
     share: Option<Arc<Share>>,
@@ -253,17 +210,6 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn as_many_are_admitted_as_may_be_in_flight() {
-        let bound = CallBound::new(2);
-        let first = bound.admit();
-        let _second = bound.clone().admit().expect("there is room");
-        assert!(bound.admit().is_none() && bound.admit().is_none());
-        drop(first);
-        let _third = bound.admit().expect("there is room again");
-        assert!(bound.admit().is_none());
-    }
 
     #[test]
     fn a_timeout_reads_as_grpc_writes_it() {

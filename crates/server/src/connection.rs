@@ -29,10 +29,12 @@ use tonic::service::Routes;
 use crate::{
     ConnectionBounds,
     authority::Authorities,
-    call::{CallBound, Calls, SideBounds},
+    call::Calls,
+    closed::Why,
     grpc::{CallerRules, Peer},
     observe::CheckErrors,
     preface::Preface,
+    shares::{CallerKey, CallerShares, Seat},
     socket::{Loose, Stream, on_this_runtime},
     tls::Tls,
 };
@@ -76,8 +78,7 @@ pub(crate) struct Terms {
     /// None: plaintext.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) callers: Arc<CallerRules>,
-    pub(crate) calls: CallBound,
-    pub(crate) side: SideBounds,
+    pub(crate) shares: Arc<CallerShares>,
     /// The limiter stops.
     pub(crate) closing: CancellationToken,
     /// How long callers have from then on to take their checks elsewhere.
@@ -100,22 +101,28 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 type Http2<S> = http2::Connection<TokioIo<Authorities<Preface<S>>>, Calls, TokioExecutor>;
 
 impl Connections {
-    /// Serves `accepted` to its end, on the current runtime.
-    pub(crate) async fn serve(&self, accepted: Loose) {
+    /// Serves `accepted` to its end, on the current runtime. `seat` is that of its address.
+    pub(crate) async fn serve(&self, accepted: Loose, mut seat: Seat) {
         let deadline = Instant::now() + self.terms.bounds.handshake_timeout;
         let stream = match on_this_runtime(accepted) {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, "a connection was lost"),
         };
         let Some(tls) = &self.terms.tls else {
-            return self.converse(stream, None, deadline).await;
+            return self.converse(stream, seat, None, deadline).await;
         };
         let Some(stream) = self.shake_hands(tls, stream, deadline).await else {
             return;
         };
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(<[_]>::first).cloned();
-        self.converse(stream, certificate.as_ref(), deadline).await;
+        if let Some(certificate) = &certificate {
+            let known = seat.known_as(CallerKey::of_certificate(certificate));
+            let Some(known) = known else { return };
+            seat = known;
+        }
+        let certificate = certificate.as_ref();
+        self.converse(stream, seat, certificate, deadline).await;
     }
 
     async fn shake_hands(
@@ -139,16 +146,15 @@ impl Connections {
     pub(crate) async fn converse(
         &self,
         stream: impl Io,
+        seat: Seat,
         certificate: Option<&CertificateDer<'_>>,
         deadline: Instant,
     ) {
         let caller = self.terms.callers.caller(certificate);
-        let peer = Peer::new(caller, self.terms.bounds.max_checks);
+        let peer = Peer::new(caller, self.terms.bounds.max_checks, seat.allowance());
         let calls = Calls {
             routes: self.routes.clone(),
             peer: Arc::clone(&peer),
-            bound: self.terms.calls.clone(),
-            side: self.terms.side.of_connection(),
             errors: self.errors.clone(),
             message_timeout: self.terms.bounds.message_timeout,
         };
@@ -158,6 +164,7 @@ impl Connections {
         tokio::select! {
             () = self.lead(connection, &peer) => {}
             () = peer.share.stalled(unread_timeout) => {
+                self.terms.shares.closed().count(Why::Unread);
                 tracing::debug!("a connection was closed: it took none of its answers");
             }
         }

@@ -2,7 +2,6 @@
 
 mod admin;
 mod caller;
-mod check_bound;
 mod handover;
 mod health;
 mod limiter;
@@ -16,13 +15,10 @@ mod stream;
 
 pub(crate) use admin::{ActivityReader, Admin};
 pub(crate) use caller::{Caller, CallerRules};
-pub(crate) use check_bound::CheckBound;
 pub(crate) use health::ServiceHealth;
 pub(crate) use limiter::LimiterGrpc;
 pub(crate) use malformed::Malformed;
 pub(crate) use peer::{InFlight, Peer};
 pub(crate) use reflection::{Index, OlderName, Reflection};
 pub(crate) use share::{Share, Unread};
-pub(crate) use status::{
-    counted_as, of_message, of_request, too_many_calls, too_many_side_calls, unanswered,
-};
+pub(crate) use status::{counted_as, of_message, of_request, too_many, unanswered};

@@ -14,8 +14,10 @@
 
 mod audit;
 mod authority;
+mod bound;
 mod call;
 mod callers;
+mod closed;
 mod config;
 mod connection;
 mod grpc;
@@ -26,6 +28,7 @@ mod observe;
 mod outage;
 mod preface;
 mod server;
+mod shares;
 mod socket;
 mod source;
 mod stores;

@@ -29,15 +29,16 @@ use toolgate_telemetry::MetricsExport;
 use crate::{
     AuditError, Config, ConnectionBounds, Listen, StoreConfig, StoreState,
     audit::Audit,
-    call::{CallBound, SideBounds},
+    bound::Bound,
     connection::{Connections, Terms},
     grpc::{
-        ActivityReader, Admin, CallerRules, CheckBound, Index, LimiterGrpc, OlderName, Peer,
-        Reflection, ServiceHealth,
+        ActivityReader, Admin, CallerRules, Index, LimiterGrpc, OlderName, Peer, Reflection,
+        ServiceHealth,
     },
     health::Monitor,
     http,
     observe::{Activity, Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
+    shares::CallerShares,
     source::Source,
     stores::Stores,
     tls::{Reload, Tls, TlsError},
@@ -207,13 +208,13 @@ impl Server {
             let wiring = wiring.clone();
             move || Ok(wiring.connections())
         };
-        let workers = Workers::start(self.workers, self.bounds.max, build, &closing)?;
+        let shares = Arc::clone(&wiring.terms.shares);
+        let workers = Workers::start(self.workers, self.bounds.max, shares, build, &closing)?;
         let replica = Replica {
             policies: self.registry,
             breaker: Arc::clone(self.stores.breaker()),
             decides_alone: self.stores.local().is_some(),
-            checks: wiring.checks,
-            calls: wiring.terms.calls,
+            shares: Arc::clone(&wiring.terms.shares),
             connections: workers.connections(),
             tasks: self.tasks.clone(),
         };
@@ -255,7 +256,6 @@ impl Server {
         Ok(Wiring {
             registry: Arc::clone(&self.registry),
             stores: self.stores.clone(),
-            checks: Arc::new(CheckBound::new(self.max_in_flight)),
             observation: self.observation.clone(),
             health: ServiceHealth::new(),
             index: Arc::new(index()?),
@@ -263,8 +263,7 @@ impl Server {
                 bounds: self.bounds,
                 tls: self.tls.as_ref().map(|(tls, _)| Arc::clone(tls)),
                 callers: Arc::clone(&self.callers),
-                calls: CallBound::new(self.bounds.max_calls),
-                side: SideBounds::new(self.bounds.max_calls),
+                shares: CallerShares::new(self.bounds, self.max_in_flight),
                 closing,
                 handover: LONGEST_HANDOVER.min(self.drain_timeout / 2),
             },
@@ -277,7 +276,6 @@ impl Server {
 struct Wiring {
     registry: Arc<Registry>,
     stores: Stores,
-    checks: Arc<CheckBound>,
     observation: Observation,
     health: ServiceHealth,
     index: Arc<Index>,
@@ -293,7 +291,7 @@ impl Wiring {
         let routes = services(
             &self.registry,
             &self.stores,
-            &self.checks,
+            self.terms.shares.all().checks.clone(),
             activity,
             observers,
         );
@@ -348,16 +346,16 @@ fn observation(
 fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
-    checks: &Arc<CheckBound>,
+    checks: Bound,
     activity: Activity,
     observers: Observers,
 ) -> Routes {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
-    let activity = ActivityReader::new(activity, limiter.clone(), Arc::clone(checks));
+    let activity = ActivityReader::new(activity, limiter.clone(), checks);
     let admin = Admin::new(limiter.clone(), Arc::clone(registry), activity);
     let errors = observers.errors.clone();
     let limiter = ObservedLimiter::new(limiter, observers);
-    let limiter = LimiterGrpc::new(Arc::new(limiter), Arc::clone(checks), errors);
+    let limiter = LimiterGrpc::new(Arc::new(limiter), errors);
     let limiter = LimiterServiceServer::new(limiter).max_decoding_message_size(MAX_REQUEST_BYTES);
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     Routes::new(limiter).add_service(InterceptedService::new(admin, only_administrators))

@@ -25,7 +25,9 @@ use toolgate_net::Acceptor;
 
 use crate::{
     ServerError,
+    closed::Why,
     connection::Connections,
+    shares::{self as caller, CallerKey, CallerShares},
     socket::{Loose, off_this_runtime},
 };
 
@@ -37,14 +39,15 @@ pub(crate) struct Workers {
     seats: Vec<Seat>,
     /// The most connections of all workers.
     max_connections: usize,
+    shares: Arc<CallerShares>,
     /// Whether it was told that there are as many.
     full_is_told: bool,
     ended: FuturesUnordered<oneshot::Receiver<Result<(), ServerError>>>,
     _kill: DropGuard,
 }
 
-/// A connection, and the seat that it takes.
-type Accepted = (Loose, Arc<()>);
+/// A connection, its place with the worker, and that of its caller.
+type Accepted = (Loose, Arc<()>, caller::Seat);
 
 /// Where one worker's connections go.
 struct Seat {
@@ -59,6 +62,7 @@ impl Workers {
     pub(crate) fn start(
         count: NonZeroUsize,
         max_connections: usize,
+        shares: Arc<CallerShares>,
         build: impl Fn() -> Result<Connections, ServerError> + Clone + Send + 'static,
         closing: &CancellationToken,
     ) -> Result<Self, ServerError> {
@@ -91,6 +95,7 @@ impl Workers {
         Ok(Self {
             seats,
             max_connections,
+            shares,
             full_is_told: false,
             ended,
             _kill: kill.drop_guard(),
@@ -130,6 +135,7 @@ impl Workers {
     fn seat(&mut self, stream: Loose) {
         let taken: usize = self.seats.iter().map(Seat::taken).sum();
         if taken >= self.max_connections {
+            self.shares.closed().count(Why::Full);
             if !std::mem::replace(&mut self.full_is_told, true) {
                 let max = self.max_connections;
                 tracing::warn!(max, "connections are closed: there are as many as may be");
@@ -142,7 +148,13 @@ impl Workers {
         }
         let fewest = self.seats.iter().min_by_key(|seat| seat.taken());
         let Some(seat) = fewest else { return };
-        let accepted = (stream, Arc::clone(&seat.occupied));
+        let Some(caller) = CallerKey::of(&stream) else {
+            return;
+        };
+        let Some(of_caller) = self.shares.seat(caller) else {
+            return;
+        };
+        let accepted = (stream, Arc::clone(&seat.occupied), of_caller);
         if seat.connections.try_send(accepted).is_err() {
             tracing::warn!("a connection was closed: too many wait to be served");
         }
@@ -174,11 +186,11 @@ async fn serve(
             () = closing.cancelled() => break,
             Some(ended) = open.join_next() => log_panic(ended),
             accepted = accepted.recv() => {
-                let Some((stream, seat)) = accepted else { break };
+                let Some((stream, occupied, seat)) = accepted else { break };
                 let connections = Arc::clone(&connections);
                 open.spawn(async move {
-                    connections.serve(stream).await;
-                    drop(seat);
+                    connections.serve(stream, seat).await;
+                    drop(occupied);
                 });
             }
         }
@@ -204,6 +216,12 @@ mod tests {
     use tokio_util::either::Either;
 
     use super::*;
+    use crate::ConnectionSettings;
+
+    fn shares() -> Arc<CallerShares> {
+        let bounds = ConnectionSettings::default().into_bounds(1);
+        CallerShares::new(bounds.expect("bounds"), 1)
+    }
 
     #[test]
     fn a_connection_goes_to_the_worker_with_the_fewest() {
@@ -220,6 +238,7 @@ mod tests {
         let mut workers = Workers {
             seats: vec![a, b],
             max_connections: 5,
+            shares: shares(),
             full_is_told: false,
             ended: FuturesUnordered::new(),
             _kill: CancellationToken::new().drop_guard(),
@@ -261,7 +280,7 @@ mod tests {
         let acceptor = Acceptor::new(listener.expect("a port"));
         let build = || panic!("bad luck");
         let two = NonZeroUsize::MIN.saturating_add(1);
-        let workers = Workers::start(two, 10, build, &closing).expect("threads");
+        let workers = Workers::start(two, 10, shares(), build, &closing).expect("threads");
         let served = workers.serve(acceptor, closing).await;
         assert!(matches!(served, Err(ServerError::Worker)), "{served:?}");
     }

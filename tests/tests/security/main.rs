@@ -7,6 +7,7 @@ mod admin;
 mod age;
 mod authorities;
 mod callers;
+mod callers_share;
 mod clients;
 mod command;
 mod frames;

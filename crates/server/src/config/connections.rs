@@ -41,6 +41,34 @@ pub struct ConnectionSettings {
     )]
     pub max_calls: Option<usize>,
 
+    /// The most connections of one caller [default: half of max, at least 64]
+    #[arg(
+        id = "connections_max_per_caller",
+        long = "connections-max-per-caller",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX_PER_CALLER"
+    )]
+    pub max_per_caller: Option<usize>,
+
+    /// The most calls and streams of one caller at a time [default: half of maxCalls, at least 1024]
+    #[arg(
+        id = "connections_max_calls_per_caller",
+        long = "connections-max-calls-per-caller",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX_CALLS_PER_CALLER"
+    )]
+    pub max_calls_per_caller: Option<usize>,
+
+    /// The most checks of one caller that are decided at a time [default: half of maxInFlight, at least
+    /// 1024]
+    #[arg(
+        id = "connections_max_checks_per_caller",
+        long = "connections-max-checks-per-caller",
+        value_name = "COUNT",
+        env = "TOOLGATE_CONNECTIONS_MAX_CHECKS_PER_CALLER"
+    )]
+    pub max_checks_per_caller: Option<usize>,
+
     /// The most checks of the streams of one connection that are in flight or whose answers are unread;
     /// at the bound its streams are read no further [default: a quarter of maxInFlight, at least 64]
     #[arg(
@@ -112,6 +140,12 @@ pub struct ConnectionBounds {
     pub max_streams: u32,
     /// The most calls and streams at a time on all of them.
     pub max_calls: usize,
+    /// The most connections of one caller.
+    pub max_per_caller: usize,
+    /// The most calls and streams of one caller at a time.
+    pub max_calls_per_caller: usize,
+    /// The most checks of one caller that are decided at a time.
+    pub max_checks_per_caller: usize,
     /// The most checks of the streams of one of them that are in flight or whose answers are unread.
     pub max_checks: usize,
     /// How long one may take none of its answers.
@@ -132,6 +166,9 @@ impl ConnectionSettings {
             max: self.max.or(below.max),
             max_streams: self.max_streams.or(below.max_streams),
             max_calls: self.max_calls.or(below.max_calls),
+            max_per_caller: self.max_per_caller.or(below.max_per_caller),
+            max_calls_per_caller: self.max_calls_per_caller.or(below.max_calls_per_caller),
+            max_checks_per_caller: self.max_checks_per_caller.or(below.max_checks_per_caller),
             max_checks: self.max_checks.or(below.max_checks),
             unread_timeout: self.unread_timeout.or(below.unread_timeout),
             message_timeout: self.message_timeout.or(below.message_timeout),
@@ -142,14 +179,31 @@ impl ConnectionSettings {
     }
 
     /// Where all connections may have `max_in_flight` checks in flight.
-    pub(super) fn into_bounds(self, max_in_flight: usize) -> Result<ConnectionBounds, ConfigError> {
+    pub(crate) fn into_bounds(self, max_in_flight: usize) -> Result<ConnectionBounds, ConfigError> {
         let seconds = Duration::from_secs;
         let share = (max_in_flight / 4).max(MAX_CHECKS_OF_BATCH);
+        let max = some("connections.max", self.max, 4_096)?;
+        let max_calls = some("connections.maxCalls", self.max_calls, 16_384)?;
         let max_age = self.max_age.map_or(seconds(300), |GoDuration(age)| age);
         Ok(ConnectionBounds {
-            max: some("connections.max", self.max, 4_096)?,
+            max,
             max_streams: some("connections.maxStreams", self.max_streams, 1_024)?,
-            max_calls: some("connections.maxCalls", self.max_calls, 16_384)?,
+            max_calls,
+            max_per_caller: some(
+                "connections.maxPerCaller",
+                self.max_per_caller,
+                half(max, 64),
+            )?,
+            max_calls_per_caller: some(
+                "connections.maxCallsPerCaller",
+                self.max_calls_per_caller,
+                half(max_calls, 1_024),
+            )?,
+            max_checks_per_caller: some(
+                "connections.maxChecksPerCaller",
+                self.max_checks_per_caller,
+                half(max_in_flight, 1_024),
+            )?,
             max_checks: some("connections.maxChecks", self.max_checks, share)?,
             unread_timeout: duration(
                 "connections.unreadTimeout",
@@ -170,6 +224,11 @@ impl ConnectionSettings {
             )?,
         })
     }
+}
+
+/// What one caller may have of `max`. One gateway that is alone needs `least`.
+fn half(max: usize, least: usize) -> usize {
+    (max / 2).max(least.min(max))
 }
 
 /// A bound of zero would shut everybody out.

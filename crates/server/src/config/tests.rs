@@ -117,6 +117,26 @@ fn tls_connections_and_callers_are_objects_in_the_file_and_flags_win_over_each_o
 }
 
 #[test]
+fn a_caller_has_half_of_what_all_have_and_never_less_than_one_gateway_needs() {
+    let shares = |connections: &str, in_flight: usize| {
+        let text =
+            format!("policies: [x]\nmaxInFlight: {in_flight}\nconnections: {{{connections}}}\n");
+        let settings = file(&text).expect("settings");
+        let bounds = Config::try_from(settings).expect("valid").connections;
+        let of_caller = (bounds.max_per_caller, bounds.max_calls_per_caller);
+        (of_caller, bounds.max_checks_per_caller)
+    };
+    assert_eq!(shares("", 10_000), ((2_048, 8_192), 5_000));
+    assert_eq!(
+        shares("max: 100, maxCalls: 1500", 1_500),
+        ((64, 1_024), 1_024)
+    );
+    assert_eq!(shares("max: 7, maxCalls: 8", 9), ((7, 8), 9));
+    let given = "max: 7, maxPerCaller: 3, maxCallsPerCaller: 4, maxChecksPerCaller: 5";
+    assert_eq!(shares(given, 100), ((3, 4), 5));
+}
+
+#[test]
 fn a_wrong_rule_for_callers_is_named_with_its_line() {
     for (rule, parts) in [
         (

@@ -71,14 +71,18 @@ mod tests {
     use futures::{FutureExt as _, channel::mpsc, stream};
 
     use super::*;
-    use crate::grpc::CallerRules;
+    use crate::{
+        grpc::CallerRules,
+        shares::{Allowance, Level},
+    };
 
     fn peer() -> Arc<Peer> {
         let rules = CallerRules {
             callers: Vec::new(),
             open_admin: false,
         };
-        Peer::new(rules.caller(None), 1)
+        let level = Level::new(1, 1, 1);
+        Peer::new(rules.caller(None), 1, Allowance::new(&level, &level))
     }
 
     fn answer(id: u64) -> CheckStreamResponse {

@@ -16,9 +16,7 @@ use toolgate_proto::{
 use toolgate_telemetry::{REQUEST_ID, RequestId};
 
 use super::{
-    Peer,
-    check_bound::CheckBound,
-    handover,
+    Peer, handover,
     span::{self, CheckSpan, Method, Tracing},
     status,
     stream::{Decider, responses},
@@ -29,7 +27,6 @@ use crate::observe::{CheckErrors, ObservedLimiter};
 #[derive(Debug)]
 pub(crate) struct LimiterGrpc {
     limiter: Arc<ObservedLimiter>,
-    checks: Arc<CheckBound>,
     errors: CheckErrors,
     tracing: Arc<Tracing>,
 }
@@ -37,14 +34,9 @@ pub(crate) struct LimiterGrpc {
 impl LimiterGrpc {
     /// Checks of a stream that get an error are counted in `errors`; a call of its own is counted
     /// with the call.
-    pub(crate) fn new(
-        limiter: Arc<ObservedLimiter>,
-        checks: Arc<CheckBound>,
-        errors: CheckErrors,
-    ) -> Self {
+    pub(crate) fn new(limiter: Arc<ObservedLimiter>, errors: CheckErrors) -> Self {
         Self {
             limiter,
-            checks,
             errors,
             tracing: Arc::new(Tracing::of_process()),
         }
@@ -55,9 +47,10 @@ impl LimiterGrpc {
         request: Request<CheckRequest>,
         span: Option<&mut CheckSpan>,
     ) -> Result<Answer, Status> {
-        let check = read(request, span)?;
-        let admitted = self.checks.admit(1);
-        let _admitted = admitted.ok_or_else(|| self.checks.too_many())?;
+        let peer = Peer::of(request.extensions())?;
+        let check = read(&peer, request, span)?;
+        let admitted = peer.allowance.checks(1);
+        let _admitted = admitted.map_err(|full| status::too_many("checks", full))?;
         let answer = self.limiter.check(check).await;
         answer.map_err(|error| status::undecided(&error.into()))
     }
@@ -67,18 +60,18 @@ impl LimiterGrpc {
         request: Request<PeekRequest>,
         span: Option<&mut CheckSpan>,
     ) -> Result<Answer, Status> {
-        let answer = self.limiter.peek(read(request, span)?).await;
+        let peer = Peer::of(request.extensions())?;
+        let answer = self.limiter.peek(read(&peer, request, span)?).await;
         answer.map_err(|error| status::undecided(&error))
     }
 }
 
-/// The check of a single call, if it is one that its caller may ask for. It goes on beneath `span`.
+/// The check of a single call, if it is one that `peer` may ask for. It goes on beneath `span`.
 #[allow(clippy::result_large_err, reason = "as tonic wants it")]
-fn read<R>(request: Request<R>, span: Option<&mut CheckSpan>) -> Result<Check, Status>
+fn read<R>(peer: &Peer, request: Request<R>, span: Option<&mut CheckSpan>) -> Result<Check, Status>
 where
     Check: TryFrom<R, Error = InvalidField>,
 {
-    let peer = Peer::of(request.extensions())?;
     let above = span::context_in(request.metadata());
     let mut check = Check::try_from(request.into_inner()).map_err(status::invalid)?;
     peer.caller.may_check(&check.server)?;
@@ -135,12 +128,11 @@ impl LimiterService for LimiterGrpc {
         let requests = requests.take_until(peer.was_cut());
         let decider = Decider {
             limiter: Arc::clone(&self.limiter),
-            bound: Arc::clone(&self.checks),
             tracing: Arc::clone(&self.tracing),
             peer: Arc::clone(&peer),
             errors: self.errors.clone(),
         };
-        let answers = responses(decider, requests).map(Ok);
+        let answers = responses(decider, requests);
         let last = stream::once(failure).filter_map(|told| future::ready(told.ok().map(Err)));
         let answers = answers.chain(last).map(move |answer| match answer {
             Ok(response) => Ok(status::of_stream(response, &id)),

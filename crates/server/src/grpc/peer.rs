@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Extensions, Status};
 
 use super::{Caller, Share, status};
+use crate::shares::Allowance;
 
 /// The other end of a connection. Each of its calls has it among its extensions.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Peer {
     pub(crate) caller: Caller,
     /// What its checks may hold.
     pub(crate) share: Arc<Share>,
+    /// What it may have in flight.
+    pub(crate) allowance: Allowance,
     /// Streams tell their callers to go elsewhere.
     leaving: CancellationToken,
     /// The same, at the price of a load.
@@ -31,10 +34,11 @@ pub(crate) struct InFlight(Arc<Peer>);
 
 impl Peer {
     /// `max_checks`: the most that are in flight or whose answers are unread.
-    pub(crate) fn new(caller: Caller, max_checks: usize) -> Arc<Self> {
+    pub(crate) fn new(caller: Caller, max_checks: usize, allowance: Allowance) -> Arc<Self> {
         Arc::new(Self {
             caller,
             share: Share::new(max_checks),
+            allowance,
             leaving: CancellationToken::new(),
             is_leaving: AtomicBool::new(false),
             cut: CancellationToken::new(),

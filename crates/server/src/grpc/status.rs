@@ -15,6 +15,8 @@ use toolgate_proto::{
 };
 use toolgate_telemetry::RequestId;
 
+use crate::bound::Full;
+
 /// The `domain` of our [`tonic_types::ErrorInfo`].
 const DOMAIN: &str = "toolgate.dev";
 
@@ -89,17 +91,18 @@ pub(crate) fn no_connection() -> Status {
     Status::internal("the call belongs to no connection")
 }
 
-/// More calls are in flight than the limiter takes.
-pub(crate) fn too_many_calls(max: usize) -> Status {
-    let details = ErrorDetails::with_error_info("TOO_MANY_CALLS", DOMAIN, HashMap::new());
-    let message = format!("{max} calls are in flight, the most that this limiter takes");
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+/// The limiter itself has failed. The log says how.
+pub(crate) fn failed() -> Status {
+    let details = ErrorDetails::with_error_info("FAILED", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Internal, "the limiter has failed", details)
 }
 
-/// More calls that are no checks are in flight than `whose` may have.
-pub(crate) fn too_many_side_calls(max: usize, whose: &str) -> Status {
-    let details = ErrorDetails::with_error_info("TOO_MANY_CALLS", DOMAIN, HashMap::new());
-    let message = format!("{max} calls of this kind are in flight on {whose}, the most that may");
+/// More calls or checks, which is `what`, are in flight than may be.
+pub(crate) fn too_many(what: &str, full: Full) -> Status {
+    let reason = format!("TOO_MANY_{}", what.to_uppercase());
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    let Full { whose, max } = full;
+    let message = format!("{max} {what} of {whose} are in flight, the most that may be");
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
@@ -193,11 +196,14 @@ fn log(code: Code, message: &str, request_id: &RequestId, check: Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bound::Whose;
 
     #[test]
     fn the_id_of_a_request_joins_the_details_of_its_error() {
         let id = RequestId::chosen("agent-7").expect("plain");
-        let status = of_request(&too_many_calls(3), &id);
+        let whose = Whose::Caller;
+        let full = Full { whose, max: 3 };
+        let status = of_request(&too_many("calls", full), &id);
         assert_eq!(status.code(), Code::ResourceExhausted);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());

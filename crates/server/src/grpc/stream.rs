@@ -12,10 +12,10 @@ use std::{
 };
 
 use futures::{
-    Stream, StreamExt as _,
+    Stream, StreamExt as _, future,
     stream::{self, FuturesUnordered},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 use toolgate_limit::{Answer, Check, StoreError};
@@ -27,7 +27,6 @@ use toolgate_redis::MAX_CHECKS_OF_BATCH;
 
 use super::{
     Peer, Share, Unread,
-    check_bound::CheckBound,
     share::Held,
     span::{CheckSpan, Tracing},
     status,
@@ -42,26 +41,41 @@ const MAX_GROUPS_IN_FLIGHT: usize = 32;
 #[derive(Clone)]
 pub(super) struct Decider {
     pub(super) limiter: Arc<ObservedLimiter>,
-    pub(super) bound: Arc<CheckBound>,
     pub(super) tracing: Arc<Tracing>,
     pub(super) peer: Arc<Peer>,
     /// Counts checks that get an error.
     pub(super) errors: CheckErrors,
 }
 
-/// The responses to `requests`, as they are decided. An error is one of its check, not of the
-/// stream.
+/// The responses to `requests`, as they are decided. An error in a response is one of its check, and
+/// another is one of the limiter, and the last.
 pub(super) fn responses(
     decider: Decider,
     requests: impl Stream<Item = CheckStreamRequest> + Send + 'static,
-) -> impl Stream<Item = CheckStreamResponse> {
+) -> impl Stream<Item = Result<CheckStreamResponse, Status>> {
     // The share of the connection is its bound.
     let (sender, answers) = mpsc::unbounded_channel();
-    tokio::spawn(decide(decider, requests, sender));
-    UnboundedReceiverStream::new(answers).flat_map(|decided: Decided| {
+    let deciding = tokio::spawn(decide(decider, requests, sender));
+    let answers = UnboundedReceiverStream::new(answers).flat_map(|decided: Decided| {
         let Decided { responses, .. } = decided;
         stream::iter(responses)
-    })
+    });
+    or_failure(answers, deciding)
+}
+
+/// What `task` has made, and an error at the end if it has panicked.
+fn or_failure<T>(
+    made: impl Stream<Item = T>,
+    task: JoinHandle<()>,
+) -> impl Stream<Item = Result<T, Status>> {
+    let failure = stream::once(task).filter_map(|ended| {
+        let failure = ended.err().map(|error| {
+            tracing::error!(%error, "a stream of checks has failed");
+            Err(status::failed())
+        });
+        future::ready(failure)
+    });
+    made.map(Ok).chain(failure)
 }
 
 /// Answers that nobody has taken yet.
@@ -71,8 +85,8 @@ struct Decided {
     _unread: Unread,
 }
 
-/// Decides `requests` until they end or nobody wants the answers. What was read is decided in any
-/// case: it may be paid already.
+/// Decides `requests` until they end, or nobody wants the answers: then checks that are on their way are
+/// given up.
 async fn decide(
     decider: Decider,
     requests: impl Stream<Item = CheckStreamRequest>,
@@ -89,6 +103,9 @@ async fn decide(
             let group: Group = group;
             deciding.push(group.decide(&decider));
         }
+        if !is_open && deciding.is_empty() {
+            return;
+        }
         tokio::select! {
             biased;
             Some((held, responses)) = deciding.next() => {
@@ -100,8 +117,7 @@ async fn decide(
                     Some(arrived) => waiting.extend(decider.groups(arrived)),
                     None => is_open = false,
                 },
-            () = answers.closed(), if is_open => is_open = false,
-            else => return,
+            () = answers.closed() => return,
         }
     }
 }
@@ -223,8 +239,8 @@ impl Group {
     async fn decide(self, decider: &Decider) -> (Held, Vec<CheckStreamResponse>) {
         let Decider {
             limiter,
-            bound,
             tracing,
+            peer,
             ..
         } = decider;
         let Self {
@@ -237,12 +253,15 @@ impl Group {
         } = self;
         let spans = tracing.of_stream(&mut checks);
         let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
-        let Some(_admitted) = bound.admit(checks.len()) else {
-            let refused = bound.too_many();
-            fail(spans, &refused);
-            owed.failed(refused.code());
-            responses.extend(every(refused));
-            return (held, responses);
+        let _admitted = match peer.allowance.checks(checks.len()) {
+            Ok(admitted) => admitted,
+            Err(full) => {
+                let refused = status::too_many("checks", full);
+                fail(spans, &refused);
+                owed.failed(refused.code());
+                responses.extend(every(refused));
+                return (held, responses);
+            }
         };
         let outcomes = limiter.check_all(&checks, terms.omit_buckets);
         let answers = match terms.patience {
@@ -293,5 +312,28 @@ fn response(id: u64, outcome: Result<CheckResponse, Status>) -> CheckStreamRespo
         id,
         result: Some(result),
         leaving: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It must not look like a stream that has ended well, with all checks answered.
+    #[tokio::test]
+    async fn a_stream_whose_task_panics_ends_with_an_error_after_what_was_decided() {
+        for panics in [false, true] {
+            let (sender, made) = mpsc::unbounded_channel();
+            let task = tokio::spawn(async move {
+                sender.send(7).expect("open");
+                assert!(!panics, "on purpose");
+            });
+            let all: Vec<_> = or_failure(UnboundedReceiverStream::new(made), task)
+                .map(|one| one.map_err(|status| status.code()))
+                .collect()
+                .await;
+            let expected = [Ok(7), Err(Code::Internal)];
+            assert_eq!(all, expected[..=usize::from(panics)]);
+        }
     }
 }

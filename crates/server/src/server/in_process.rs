@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{Server, ServerError, Wiring};
-use crate::connection::Connections;
+use crate::{connection::Connections, shares::CallerKey};
 
 /// A limiter that is given its connections, and serves them on the current runtime, by the policies
 /// that it has read at its start: for tests of the bytes on the wire, with a clock of their own.
@@ -35,12 +35,17 @@ impl InProcess {
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let patience = self.wiring.terms.bounds.handshake_timeout;
         let deadline = Instant::now() + patience;
-        self.connections.converse(stream, None, deadline).await;
+        let Some(seat) = self.wiring.terms.shares.seat(CallerKey::Unix) else {
+            return;
+        };
+        self.connections
+            .converse(stream, seat, None, deadline)
+            .await;
     }
 
     /// Calls and checks that are in flight now.
     pub fn in_flight(&self) -> (usize, usize) {
-        let (calls, checks) = (&self.wiring.terms.calls, &self.wiring.checks);
-        (calls.in_flight(), checks.in_flight())
+        let all = self.wiring.terms.shares.all();
+        (all.calls.taken(), all.checks.taken())
     }
 }

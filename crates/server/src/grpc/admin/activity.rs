@@ -1,6 +1,6 @@
 //! `GetActivity`: what this replica has decided, how it does, and what is hot.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -11,7 +11,7 @@ use toolgate_proto::pb::{
 
 use super::{fingerprint::Fingerprint, timestamp};
 use crate::{
-    grpc::CheckBound,
+    bound::Bound,
     observe::{Activity, Course, HotBucket, Target},
     outage::ReplicaLimiter,
 };
@@ -28,17 +28,13 @@ const STORE_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) struct ActivityReader {
     activity: Activity,
     limiter: ReplicaLimiter,
-    checks: Arc<CheckBound>,
+    checks: Bound,
     policies: Fingerprint,
 }
 
 impl ActivityReader {
     /// Asks `limiter` for the tokens of hot buckets, and `checks` for those in flight.
-    pub(crate) const fn new(
-        activity: Activity,
-        limiter: ReplicaLimiter,
-        checks: Arc<CheckBound>,
-    ) -> Self {
+    pub(crate) const fn new(activity: Activity, limiter: ReplicaLimiter, checks: Bound) -> Self {
         Self {
             activity,
             limiter,
@@ -69,7 +65,7 @@ impl ActivityReader {
             read_at: Some(timestamp(self.activity.now())),
             counts: self.counts(),
             counts_checks: self.activity.counters().is_some(),
-            in_flight: u64::try_from(self.checks.in_flight()).unwrap_or(u64::MAX),
+            in_flight: u64::try_from(self.checks.taken()).unwrap_or(u64::MAX),
             store: Some(self.store_status()),
             reload: Some(reload),
             policies: self.policies.of(&self.limiter.snapshot()),

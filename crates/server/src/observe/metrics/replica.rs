@@ -10,7 +10,7 @@ use toolgate_policy::Registry;
 use toolgate_tasks::Tasks;
 use toolgate_telemetry::{counters, gauge};
 
-use crate::{call::CallBound, grpc::CheckBound, outage::Breaker};
+use crate::{outage::Breaker, shares::CallerShares};
 
 /// Shows it at each scrape.
 #[derive(Debug)]
@@ -19,8 +19,7 @@ pub(crate) struct Replica {
     pub(crate) breaker: Arc<Breaker>,
     /// Whether the replica decides alone while the breaker is open.
     pub(crate) decides_alone: bool,
-    pub(crate) checks: Arc<CheckBound>,
-    pub(crate) calls: CallBound,
+    pub(crate) shares: Arc<CallerShares>,
     /// Of each worker what all of its connections hold, and the worker too.
     pub(crate) connections: Vec<Weak<()>>,
     pub(crate) tasks: Tasks,
@@ -63,6 +62,12 @@ impl Collector for Replica {
             "The generation of policies in force, counted from 1 at the start",
             i64::try_from(status.generation).unwrap_or(i64::MAX),
         )?;
+        counters(
+            &mut encoder,
+            "toolgate_connections_closed",
+            "Connections to the gRPC API that were closed for what their callers do",
+            self.shares.closed().series(),
+        )?;
         let seats = self.connections.iter().map(Weak::strong_count);
         let connections = seats.map(|held| held.saturating_sub(1)).sum();
         let in_flight = [
@@ -74,12 +79,12 @@ impl Collector for Replica {
             (
                 "toolgate_calls_in_flight",
                 "Calls and streams on all connections that have not ended",
-                self.calls.in_flight(),
+                self.shares.all().calls.taken(),
             ),
             (
                 "toolgate_checks_in_flight",
                 "Checks that are being decided",
-                self.checks.in_flight(),
+                self.shares.all().checks.taken(),
             ),
         ];
         for (name, help, count) in in_flight {

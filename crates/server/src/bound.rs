@@ -1,0 +1,135 @@
+//! Bounds on what is held at a time.
+//!
+//! One thing that is held counts against several bounds: of its connection, of its caller, of all. Whoever
+//! gets no place hears at once whose bound it was.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// At most so many places are taken at a time. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    taken: Arc<AtomicUsize>,
+    max: usize,
+}
+
+/// Places that are taken, until dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    of: Arc<AtomicUsize>,
+    count: usize,
+}
+
+/// Places within several bounds, until dropped.
+pub(crate) type Places<const N: usize> = [Option<Place>; N];
+
+/// Whose bound it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Connection,
+    Caller,
+    All,
+}
+
+/// A bound at which there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) whose: Whose,
+    pub(crate) max: usize,
+}
+
+impl Bound {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            taken: Arc::default(),
+            max,
+        }
+    }
+
+    /// Places that are taken now.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes `count` places, or none.
+    pub(crate) fn take(&self, count: usize) -> Option<Place> {
+        let before = self.taken.fetch_add(count, Ordering::Relaxed);
+        // If there are too few, it gives back what it has counted.
+        let place = Place {
+            of: Arc::clone(&self.taken),
+            count,
+        };
+        (before + count <= self.max).then_some(place)
+    }
+}
+
+/// Takes `count` places within each of `bounds`, or none.
+pub(crate) fn take_within<const N: usize>(
+    bounds: [(Whose, &Bound); N],
+    count: usize,
+) -> Result<Places<N>, Full> {
+    let mut places = [const { None }; N];
+    for (place, (whose, bound)) in places.iter_mut().zip(bounds) {
+        let max = bound.max;
+        *place = Some(bound.take(count).ok_or(Full { whose, max })?);
+    }
+    Ok(places)
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "this connection",
+            Self::Caller => "this caller",
+            Self::All => "all callers",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_bound_are_taken_and_each_makes_room_when_it_is_dropped() {
+        let bound = Bound::new(10);
+        let six = bound.take(6);
+        assert!(six.is_some());
+        assert!(bound.take(5).is_none());
+        assert_eq!(bound.taken(), 6, "what was refused is given back");
+        let four = bound.clone().take(4);
+        assert!(four.is_some() && bound.take(1).is_none());
+        drop(six);
+        assert!(bound.take(6).is_some());
+    }
+
+    #[test]
+    fn what_one_of_several_bounds_refuses_takes_no_place_of_the_others() {
+        let (own, all) = (Bound::new(2), Bound::new(3));
+        let take = |own| take_within([(Whose::Caller, own), (Whose::All, &all)], 2);
+        let taken = take(&own).expect("there is room");
+        let whose = |refused: Result<_, Full>| refused.map(|_| ()).expect_err("full");
+        let (caller, max) = (Whose::Caller, 2);
+        assert_eq!(whose(take(&own)), Full { whose: caller, max });
+        let other = Bound::new(2);
+        let all_of_them = Full {
+            whose: Whose::All,
+            max: 3,
+        };
+        assert_eq!(whose(take(&other)), all_of_them);
+        assert_eq!((own.taken(), other.taken(), all.taken()), (2, 0, 2));
+        drop(taken);
+        assert_eq!((own.taken(), all.taken()), (0, 0));
+    }
+}
