@@ -29,7 +29,7 @@ use vmcp::{
     Prepared, Vmcp, VmcpError,
     auth::Anonymous,
     rejection::Rejection,
-    serve::{Edge, router},
+    serve::{AllowedHost, Edge, router},
 };
 
 /// Protocols without batches have the header; 2025-03-26 may do without.
@@ -59,7 +59,8 @@ impl Posted {
             vmcp: Arc::new(Counting(Arc::clone(&ran))),
             authenticator: Arc::new(Anonymous::new()),
             rejection: Rejection::default(),
-            allowed_hosts: None,
+            allowed_hosts: vec![AllowedHost::Any],
+            allowed_origins: Vec::new(),
             ready: watch::channel(true).1,
             registry: Registry::default(),
         };

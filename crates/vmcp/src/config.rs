@@ -38,7 +38,10 @@ use toolgate_limit::{Limit, NameError, Policy, Scope, ServerId};
 use toolgate_policy::{Diagnostics, Origin, read_inline};
 use toolgate_telemetry::OtlpSettings;
 
-use crate::rejection::Rejection;
+use crate::{
+    rejection::Rejection,
+    serve::{AllowedHost, WebOrigin},
+};
 
 mod auth;
 mod backend;
@@ -69,9 +72,13 @@ pub struct Config {
     /// How long requests have to finish when the server stops. Default: 20 s.
     #[serde(default, deserialize_with = "text::duration")]
     pub drain_timeout: Option<Duration>,
-    /// The `Host` headers that it serves. Default: those of this machine if it listens only
-    /// there, else any.
-    pub allowed_hosts: Option<Vec<String>>,
+    /// The hosts that it may be called by, as `Host` names them. Default: those of this machine if
+    /// it listens only there, else any.
+    #[serde(default, deserialize_with = "text::some_of")]
+    pub allowed_hosts: Option<Vec<AllowedHost>>,
+    /// The origins of web pages that may call it. Requests with any other `Origin` are refused.
+    #[serde(default, deserialize_with = "text::all_of")]
+    pub allowed_origins: Vec<WebOrigin>,
     /// The servers behind it.
     pub backends: Vec<BackendConfig>,
     /// Who may call. It has no default: whether everybody may must be said.

@@ -1,7 +1,8 @@
 //! The edge: MCP over streamable HTTP, stateless, so that any replica answers any request.
 //!
 //! ```text
-//! POST /mcp -> who calls?   401, or the identity
+//! POST /mcp -> from where?  403 for pages of other sites
+//!           -> who calls?   401, or the identity
 //!           -> batch?       each element as a request of its own
 //!           -> id           put back into the answer as it came
 //!           -> rmcp         protocol versions, headers, JSON-RPC
@@ -32,8 +33,10 @@ use crate::{
     rejection::Rejection,
 };
 
+mod accept;
 mod batch;
 mod caller;
+mod guard;
 mod handler;
 mod id;
 mod mcp;
@@ -44,10 +47,14 @@ mod params;
 mod refusal;
 mod request_id;
 mod resource;
+mod site;
 mod trace;
 
+use guard::Guard;
 use handler::Handler;
 use metrics::Metrics;
+
+pub use site::{AllowedHost, InvalidHost, InvalidOrigin, WebOrigin};
 
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -66,8 +73,10 @@ pub struct Edge {
     pub authenticator: Arc<dyn Authenticator>,
     /// How denials are shown.
     pub rejection: Rejection,
-    /// The `Host` headers that are served, against DNS rebinding; none for any.
-    pub allowed_hosts: Option<Vec<String>>,
+    /// The hosts that it may be called by, against DNS rebinding.
+    pub allowed_hosts: Vec<AllowedHost>,
+    /// The origins of pages that may call it. Requests of other pages are refused.
+    pub allowed_origins: Vec<WebOrigin>,
     /// Whether `/readyz` says so.
     pub ready: watch::Receiver<bool>,
     /// What `/metrics` shows, beside what the edge itself counts.
@@ -110,11 +119,9 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
         .with_legacy_session_mode(false)
         // The status of a denial is known only once its body is.
         .with_json_response(true)
-        .with_max_request_body_bytes(MAX_BODY_BYTES);
-    let config = match edge.allowed_hosts {
-        Some(hosts) => config.with_allowed_hosts(hosts),
-        None => config.disable_allowed_hosts(),
-    };
+        .with_max_request_body_bytes(MAX_BODY_BYTES)
+        // The guard has checked it, before it was asked who calls.
+        .disable_allowed_hosts();
     let sessions = Arc::new(NeverSessionManager::default());
     let shared = Shared {
         mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
@@ -123,6 +130,12 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
         draining,
         metrics: Metrics::register(&mut edge.registry),
     };
+    let guard = Arc::new(Guard {
+        hosts: edge.allowed_hosts,
+        origins: edge.allowed_origins,
+        metrics: shared.metrics.clone(),
+        told: guard::Told::default(),
+    });
     let mcp = Router::new()
         .route("/mcp", any(mcp::serve))
         .route(ProtectedResource::WELL_KNOWN, get(resource::serve))
@@ -134,6 +147,7 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
     Routers {
         mcp: mcp
             .with_state(shared)
+            .layer(middleware::from_fn_with_state(guard, guard::check))
             .layer(middleware::from_fn(request_id::mark)),
         admin: probes
             .with_state(edge.ready)

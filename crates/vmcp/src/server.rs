@@ -26,7 +26,7 @@ use crate::{
     embedded,
     gate::Remote,
     rate_limited,
-    serve::{Edge, Routers, routers},
+    serve::{AllowedHost, Edge, Routers, routers},
 };
 
 /// How long `/readyz` waits for backends that are slow to connect.
@@ -122,7 +122,8 @@ impl Server {
         };
         let (stopping, is_draining) = watch::channel(false);
         let edge = Edge {
-            allowed_hosts: config.allowed_hosts.or_else(|| hosts_of(address)),
+            allowed_hosts: (config.allowed_hosts).unwrap_or_else(|| hosts_of(address)),
+            allowed_origins: config.allowed_origins,
             name: config.name,
             vmcp,
             authenticator,
@@ -299,10 +300,14 @@ const fn open_files(connections: usize) -> usize {
     connections.saturating_mul(2).saturating_add(MOST_OF_ADMIN)
 }
 
-/// The hosts that a server on `address` is called by, if they are known: against DNS rebinding,
-/// which aims at servers that only this machine can reach.
-fn hosts_of(address: SocketAddr) -> Option<Vec<String>> {
-    let names = ["localhost", "127.0.0.1", "::1"];
-    let is_local = address.ip().is_loopback();
-    is_local.then(|| names.map(str::to_owned).to_vec())
+/// The hosts that a server on `address` is called by, if nothing else is configured. Only a server
+/// that this machine alone can reach knows them: others are called by names of Services, of proxies
+/// and by addresses. Pages of other sites reach neither, for their `Origin` is refused.
+fn hosts_of(address: SocketAddr) -> Vec<AllowedHost> {
+    if !address.ip().is_loopback() {
+        return vec![AllowedHost::Any];
+    }
+    let own = address.ip().to_string();
+    let names = ["localhost", "127.0.0.1", "::1", &own];
+    names.map(AllowedHost::named).to_vec()
 }

@@ -21,7 +21,7 @@ use vmcp::{
     core::{BackendSettings, Core, Timing, Transport},
     rate_limited,
     rejection::Rejection,
-    serve::{Edge, router},
+    serve::{AllowedHost, Edge, router},
 };
 
 use crate::{
@@ -85,7 +85,8 @@ impl Gateway {
             vmcp: rate_limited(core, Some(gate)),
             authenticator: Arc::new(Anonymous::new()),
             rejection: Rejection::default(),
-            allowed_hosts: None,
+            allowed_hosts: vec![AllowedHost::Any],
+            allowed_origins: Vec::new(),
             ready: watch::channel(true).1,
             registry: Registry::default(),
         });

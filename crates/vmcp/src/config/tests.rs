@@ -301,3 +301,26 @@ fn a_collector_may_be_named() {
     assert_eq!(config.otlp.protocol, None);
     assert_eq!(unknown, ["otlp.port"]);
 }
+
+#[test]
+fn hosts_and_origins_are_read_at_the_start() {
+    let (config, unknown) = parse(
+        "allowedHosts: [a.example, 'b.example:8443']\nallowedOrigins: ['https://a.example:443']\n",
+    )
+    .unwrap();
+    assert_eq!(unknown, [""; 0]);
+    assert_eq!(config.allowed_hosts.unwrap().len(), 2);
+    assert_eq!(
+        config.allowed_origins,
+        ["https://a.example".parse().unwrap()]
+    );
+    for wrong in [
+        "allowedHosts: []",
+        "allowedHosts: ['https://a.example']",
+        "allowedOrigins: ['*']",
+        "allowedOrigins: ['null']",
+        "allowedOrigins: [https://a.example/]",
+    ] {
+        assert!(parse(&format!("{wrong}\n")).is_err(), "{wrong}");
+    }
+}

@@ -14,6 +14,31 @@ where
     text.parse().map_err(D::Error::custom)
 }
 
+pub(super) fn all_of<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parsed = texts
+        .iter()
+        .map(|text| text.parse().map_err(D::Error::custom));
+    parsed.collect()
+}
+
+/// A list that is not empty: an empty one could be meant as all or as none.
+pub(super) fn some_of<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let all = all_of(deserializer)?;
+    if all.is_empty() {
+        return Err(D::Error::custom("a list must not be empty; leave it out"));
+    }
+    Ok(Some(all))
+}
+
 /// A span that is not zero, like `1m30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -12,7 +12,14 @@ use axum::{
 use tokio::time::sleep;
 use toolgate_net::http::{HALF_WITHIN, begins};
 
-use super::{BODY_WITHIN, MAX_BODY_BYTES, Shared, batch, caller::Caller, message, refusal};
+use super::{
+    BODY_WITHIN, MAX_BODY_BYTES, Shared,
+    accept::{self, Form},
+    batch,
+    caller::Caller,
+    message, refusal,
+};
+use crate::rejection;
 
 pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let identity = match shared.authenticator.authenticate(request.headers()).await {
@@ -23,15 +30,26 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
             return refusal::unauthorized(&error, resource);
         }
     };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let Some(form) = Form::of(&parts.headers) else {
+        let what = "Accept allows neither application/json nor text/event-stream";
+        let error = rejection::invalid_request(None, what);
+        return message::json(StatusCode::NOT_ACCEPTABLE, error);
+    };
+    accept::name_both(&mut parts.headers);
     let body = match read(&shared, body).await {
         Ok(body) => body,
         Err(status) => return unread(status),
     };
-    if parts.method == Method::POST && batch::is_batch(&body) {
-        return batch::serve(&shared, &parts, &body, &identity).await;
+    let response = if parts.method == Method::POST && batch::is_batch(&body) {
+        batch::serve(&shared, &parts, &body, &identity).await
+    } else {
+        message::serve(&shared, parts, body, Caller::new(identity)).await
+    };
+    match form {
+        Form::Json => response,
+        Form::Stream => message::as_event(response).await,
     }
-    message::serve(&shared, parts, body, Caller::new(identity)).await
 }
 
 /// A whole body, or the status of a request that has none.

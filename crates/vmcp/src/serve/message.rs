@@ -5,7 +5,7 @@ use axum::{
     extract::Request,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
     response::{IntoResponse, Response},
@@ -184,6 +184,7 @@ async fn settle(
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// Whether what goes with `headers` says that it is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
@@ -197,6 +198,24 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 /// A response with the JSON `text`.
 pub(super) fn json(status: StatusCode, text: String) -> Response {
     (status, [(CONTENT_TYPE, JSON)], text).into_response()
+}
+
+/// The stream of one event that holds an answer. JSON has no line breaks but between its parts, and
+/// answers have none there.
+pub(super) async fn as_event(response: Response) -> Response {
+    if !response.status().is_success() || !is_json(response.headers()) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Made by this process, and as long as it made it.
+    let body = match to_bytes(body, usize::MAX).await {
+        Ok(body) => body,
+        Err(error) => return internal(&error),
+    };
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_TYPE, EVENTS);
+    let event = [b"event: message\ndata: ", &*body, b"\n\n"].concat();
+    Response::from_parts(parts, Body::from(event))
 }
 
 fn internal(error: &dyn std::error::Error) -> Response {

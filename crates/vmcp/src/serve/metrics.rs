@@ -117,6 +117,11 @@ impl Metrics {
             Unauthorized::Invalid(_) => "invalid",
             Unauthorized::Unavailable(_) => "unavailable",
         };
+        self.refused(reason);
+    }
+
+    /// Of a request that was not let in, for one of a few reasons.
+    pub(super) fn refused(&self, reason: &'static str) {
         self.unauthorized.get_or_create(&Turned { reason }).inc();
     }
 }

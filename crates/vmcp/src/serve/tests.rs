@@ -21,6 +21,7 @@ use crate::{
 
 mod bodies;
 mod forms;
+mod guard;
 mod ids;
 mod metrics;
 mod resource;
@@ -70,7 +71,8 @@ fn edge(vmcp: Arc<dyn Vmcp>, rejection: Rejection) -> Edge {
         vmcp,
         authenticator: Arc::new(Believe),
         rejection,
-        allowed_hosts: None,
+        allowed_hosts: vec![AllowedHost::Any],
+        allowed_origins: Vec::new(),
         ready: watch::channel(true).1,
         registry: Registry::default(),
     }

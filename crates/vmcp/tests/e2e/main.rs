@@ -4,6 +4,7 @@
 
 mod backend;
 mod backends;
+mod browser;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
 mod gone;

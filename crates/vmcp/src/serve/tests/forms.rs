@@ -89,7 +89,7 @@ async fn what_is_no_json_rpc_is_a_json_rpc_error_with_status_400() {
 async fn headers_that_are_refused_are_refused_of_a_batch_too() {
     let recorder = Arc::new(Recorder::default());
     let router = router(Edge {
-        allowed_hosts: Some(vec!["localhost".to_owned()]),
+        allowed_hosts: vec![AllowedHost::named("localhost")],
         ..edge(recorder.clone(), Rejection::default())
     });
     for (name, value, status) in [
@@ -99,7 +99,7 @@ async fn headers_that_are_refused_are_refused_of_a_batch_too() {
             "text/plain",
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ),
-        ("accept", "application/json", StatusCode::NOT_ACCEPTABLE),
+        ("accept", "text/html", StatusCode::NOT_ACCEPTABLE),
     ] {
         for body in [call(&json!(1)), json!([call(&json!(1)), call(&json!(2))])] {
             let mut request = request(Some("2025-03-26"), &body);
@@ -109,6 +109,41 @@ async fn headers_that_are_refused_are_refused_of_a_batch_too() {
         }
     }
     assert_eq!(recorder.methods(), [""; 0]);
+}
+
+/// Many clients name one form, or any, or none; all were answered with 406.
+#[tokio::test]
+async fn a_client_that_takes_one_form_has_its_answer_in_it() {
+    let router = served(Rejection::default());
+    let ping = json!({"jsonrpc": "2.0", "id": "é", "method": "ping"});
+    let forms = ["*/*", "application/*, text/*", "application/json", ""];
+    for body in [ping.clone(), json!([ping])] {
+        for form in forms {
+            let mut request = request(Some("2025-03-26"), &body);
+            if form.is_empty() {
+                request.headers_mut().remove("accept");
+            } else {
+                let form = form.parse().unwrap();
+                request.headers_mut().insert("accept", form);
+            }
+            let (response, answer) = send(&router, request).await;
+            assert_eq!(response.status(), StatusCode::OK, "{form}: {answer}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+            let answer = answer.get(0).unwrap_or(&answer);
+            assert_eq!(answer["id"], json!("é"), "{form}");
+        }
+        let mut request = request(Some("2025-03-26"), &body);
+        let form = "text/event-stream".parse().unwrap();
+        request.headers_mut().insert("accept", form);
+        let (response, answer) = send(&router, request).await;
+        assert_eq!(response.status(), StatusCode::OK, "{answer}");
+        let kind = &response.headers()[header::CONTENT_TYPE];
+        assert_eq!(kind, "text/event-stream");
+        let event = answer.as_str().unwrap();
+        let answer = event.strip_prefix("event: message\ndata: ").unwrap();
+        let answer: Value = serde_json::from_str(answer.strip_suffix("\n\n").unwrap()).unwrap();
+        assert_eq!(answer.get(0).unwrap_or(&answer)["id"], json!("é"));
+    }
 }
 
 /// The setting is of denials that are JSON-RPC errors, which those of prompts always are.

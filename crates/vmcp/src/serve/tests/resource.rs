@@ -17,7 +17,10 @@ fn of_oidc(resource: Option<&str>) -> Router {
 }
 
 async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
-    let request = Request::get(path).body(Body::empty()).unwrap();
+    let request = Request::get(path)
+        .header("host", "localhost")
+        .body(Body::empty())
+        .unwrap();
     let (response, body) = send(router, request).await;
     (response.status(), body)
 }
