@@ -1,22 +1,31 @@
 //! The keys of an issuer: fetched when first needed, kept, and fetched again when they are old or
 //! when a token names one that is not among them.
 //!
+//! Nobody waits for a fetch whose key is known: old keys are fetched again in the background, and
+//! serve until there are new ones.
+//!
 //! A token can name any key, so a fetch for an unknown one is limited in rate: whoever sends
 //! nonsense cannot make this server hammer the issuer. A fetch is a task of its own, which all
 //! callers wait for: whoever hangs up in the middle of it takes it from nobody.
 
-use std::{error::Error, iter, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    iter,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
 mod documents;
 mod set;
 
+pub(super) use set::ALGORITHMS;
 use set::KeySet;
 
 /// Where keys come from, and how long they are kept.
@@ -26,7 +35,7 @@ pub struct KeysSettings {
     pub issuer: String,
     /// The place of its keys, where it has no discovery document.
     pub jwks_url: Option<String>,
-    /// How long keys are used before they are fetched again. When that fails they are kept.
+    /// The age at which keys are fetched again. When that fails they are kept.
     pub max_age: Duration,
     /// The least time between the end of a fetch and the next one.
     pub min_interval: Duration,
@@ -85,6 +94,22 @@ pub enum KeysError {
         /// The issuer it names.
         found: String,
     },
+    /// The issuer is reached by https, and its keys would not be.
+    #[error("{url} has the jwks_uri {found:?}, which must be https as the issuer is")]
+    Insecure {
+        /// The document.
+        url: String,
+        /// The place that it names.
+        found: String,
+    },
+    /// There is no key in it that a token could be checked with.
+    #[error("{url} has no key that can be used{unusable}")]
+    NoKeys {
+        /// The document.
+        url: String,
+        /// What is wrong with the first of its keys.
+        unusable: String,
+    },
     /// The documents did not come in time.
     #[error("the keys did not come within {0:?}")]
     Late(Duration),
@@ -123,11 +148,14 @@ struct Fetch {
 }
 
 impl Keys {
-    pub(super) fn new(settings: KeysSettings) -> Result<Self, reqwest::Error> {
+    pub(super) fn with_client(
+        settings: KeysSettings,
+        client: reqwest::ClientBuilder,
+    ) -> Result<Self, reqwest::Error> {
         crate::tls::use_ring();
         Ok(Self(Arc::new(Shared {
             settings,
-            client: reqwest::Client::builder().build()?,
+            client: client.redirect(documents::redirects()).build()?,
             state: watch::Sender::default(),
         })))
     }
@@ -135,28 +163,21 @@ impl Keys {
     /// The key `kid` for signatures of `algorithm`, or, for a token that names none, the only one
     /// for them. None if there is no such key.
     ///
-    /// Waits for at most one fetch, which has a deadline.
+    /// Waits for at most one fetch, which has a deadline, and for none if the key is known.
     pub(super) async fn find(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Option<DecodingKey>, Arc<KeysError>> {
-        let (known, is_old) = {
+        let known = {
             let state = self.0.state.borrow();
             let keys = state.keys.as_ref();
-            let known = keys.and_then(|keys| keys.find(kid, algorithm));
-            let max_age = self.0.settings.max_age;
-            let is_old = state.fetched.is_none_or(|at| at.elapsed() >= max_age);
-            (known, is_old)
+            keys.and_then(|keys| keys.find(kid, algorithm))
         };
-        if known.is_some() && !is_old {
+        if known.is_some() {
             return Ok(known);
         }
-        let begun = self.fetch_if_due();
-        // An old key is good enough while somebody else fetches.
-        if known.is_some() && !begun {
-            return Ok(known);
-        }
+        self.0.fetch_if_due();
         let mut state = self.0.state.subscribe();
         // An error means that there is no sender, but `self` has it.
         let _ = state.wait_for(|state| !state.is_fetching).await;
@@ -166,23 +187,6 @@ impl Keys {
             (None, Some(failure)) => Err(Arc::clone(failure)),
             (None, None) => Err(Arc::new(KeysError::BrokenOff)),
         }
-    }
-
-    /// Whether this call has begun a fetch.
-    fn fetch_if_due(&self) -> bool {
-        let least = self.0.settings.min_interval;
-        let begun = self.0.state.send_if_modified(|state| {
-            let is_due = state.ended.is_none_or(|at| at.elapsed() >= least);
-            let begins = is_due && !state.is_fetching;
-            state.is_fetching |= begins;
-            begins
-        });
-        if begun {
-            let shared = Arc::clone(&self.0);
-            let result = Err(KeysError::BrokenOff);
-            tokio::spawn(Fetch { shared, result }.run());
-        }
-        begun
     }
 }
 
@@ -194,6 +198,25 @@ impl Fetch {
         let fetch = timeout(settings.timeout, documents::fetch(client, settings));
         let late = |_| Err(KeysError::Late(settings.timeout));
         self.result = fetch.await.unwrap_or_else(late);
+        let is_first = self.shared.state.borrow().keys.is_none();
+        if is_first && self.result.is_ok() {
+            tokio::spawn(refresh(Arc::downgrade(&self.shared)));
+        }
+    }
+}
+
+/// Fetches old keys again, as long as somebody checks tokens with them.
+async fn refresh(shared: Weak<Shared>) {
+    let due = || shared.upgrade().map(|shared| shared.refresh_due());
+    while let Some(due) = due() {
+        sleep_until(due).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.fetch_if_due();
+        let mut state = shared.state.subscribe();
+        // An error means that there is no sender, but `shared` has it.
+        let _ = state.wait_for(|state| !state.is_fetching).await;
     }
 }
 
@@ -216,6 +239,33 @@ impl Drop for Fetch {
 }
 
 impl Shared {
+    /// Begins a fetch, unless there is one or the last has just ended.
+    fn fetch_if_due(self: &Arc<Self>) {
+        let least = self.settings.min_interval;
+        let begun = self.state.send_if_modified(|state| {
+            let is_due = state.ended.is_none_or(|at| at.elapsed() >= least);
+            let begins = is_due && !state.is_fetching;
+            state.is_fetching |= begins;
+            begins
+        });
+        if begun {
+            let shared = Arc::clone(self);
+            let result = Err(KeysError::BrokenOff);
+            tokio::spawn(Fetch { shared, result }.run());
+        }
+    }
+
+    /// When the keys are old, and may be fetched.
+    fn refresh_due(&self) -> Instant {
+        let state = self.state.borrow();
+        let now = Instant::now();
+        let old = state.fetched.map_or(now, |at| at + self.settings.max_age);
+        let may = state
+            .ended
+            .map_or(now, |at| at + self.settings.min_interval);
+        old.max(may)
+    }
+
     /// Says what is new, once: callers must not fill the log by coming again.
     fn log_changes(&self, result: &Result<Arc<KeySet>, Arc<KeysError>>) {
         let (before, was_failing) = {

@@ -16,7 +16,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use toolgate_limit::Identity;
 
-use super::{Authenticator, ProtectedResource, Unauthorized, bearer, keys::Keys};
+use super::{
+    Authenticator, ProtectedResource, Unauthorized, bearer,
+    keys::{ALGORITHMS, Keys},
+};
 
 mod settings;
 
@@ -32,22 +35,11 @@ pub struct Oidc {
     resource: Option<ProtectedResource>,
 }
 
-/// Asymmetric, all of them.
-const ALGORITHMS: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
-
 /// Anything goes here, for a refusal should say what is wrong.
 #[derive(Deserialize)]
 struct Claims {
+    #[serde(default)]
+    iss: Value,
     #[serde(default)]
     sub: Value,
     #[serde(default)]
@@ -57,12 +49,19 @@ struct Claims {
 impl Oidc {
     /// Checks tokens by `settings`. Keys are fetched when the first token comes.
     pub fn new(settings: OidcSettings) -> Result<Self, OidcError> {
+        Self::with_client(settings, reqwest::Client::builder())
+    }
+
+    fn with_client(
+        settings: OidcSettings,
+        client: reqwest::ClientBuilder,
+    ) -> Result<Self, OidcError> {
         Ok(Self {
             resource: settings.check()?,
             issuer: settings.keys.issuer.clone(),
             audience: settings.audience,
             leeway: settings.leeway,
-            keys: Keys::new(settings.keys).map_err(OidcError::Client)?,
+            keys: Keys::with_client(settings.keys, client).map_err(OidcError::Client)?,
         })
     }
 
@@ -100,6 +99,10 @@ impl Authenticator for Oidc {
         let key = self.key(&header).await?;
         let decoded = decode::<Claims>(token, &key, &self.validation(header.alg));
         let claims = decoded.map_err(|error| explain(&error))?.claims;
+        // RFC 7519, section 4.1.1: one issuer, and no list that it is in.
+        if !claims.iss.is_string() {
+            return Err(invalid("the token's iss is not text"));
+        }
         let user = Identity::new(subject(&claims.sub)?)
             .and_then(|user| user.of_issuer(&self.issuer))
             .map_err(|error| invalid(&format!("the token's subject {error}")))?;

@@ -17,7 +17,7 @@ use super::{
     accept::{self, Form},
     batch,
     caller::Caller,
-    message, refusal,
+    message, refusal, request_id,
 };
 use crate::rejection;
 
@@ -26,6 +26,8 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
         Ok(identity) => identity,
         Err(error) => {
             shared.metrics.turned_away(&error);
+            let request_id = request_id::of(request.headers());
+            tracing::debug!(request_id, %error, "a caller was not let in");
             let resource = shared.authenticator.protected_resource();
             return refusal::unauthorized(&error, resource);
         }

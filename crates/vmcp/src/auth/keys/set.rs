@@ -18,6 +18,22 @@ pub(super) struct KeySet {
 /// The most reasons why keys are left out that are kept, for a log line has an end.
 const MAX_UNUSABLE: usize = 4;
 
+/// Asymmetric, all of them.
+pub(in crate::auth) const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// The shortest modulus, in bits, by RFC 7518, sections 3.3 and 3.5.
+const MIN_RSA_BITS: usize = 2_048;
+
 /// By RFC 7517, section 5, one key that is not understood does not spoil the others.
 #[derive(Deserialize)]
 struct Document {
@@ -44,10 +60,42 @@ impl From<Document> for KeySet {
 fn read(key: &Value) -> Result<(Jwk, DecodingKey), String> {
     let jwk = Jwk::deserialize(key).map_err(|error| error.to_string())?;
     let decoding = DecodingKey::from_jwk(&jwk).map_err(|error| error.to_string())?;
+    if let AlgorithmParameters::RSA(rsa) = &jwk.algorithm {
+        let bits = bits(&rsa.n);
+        if bits < MIN_RSA_BITS {
+            return Err(format!(
+                "an RSA key of {bits} bits, which must have {MIN_RSA_BITS} at least"
+            ));
+        }
+    }
     Ok((jwk, decoding))
 }
 
+/// The length in bits of a number in base64url, which may begin with zeros.
+fn bits(number: &str) -> usize {
+    let digits = number.trim_end_matches('=');
+    let all = digits.len() * 6 / 8 * 8;
+    let rest = digits.trim_start_matches('A');
+    let zeros = (digits.len() - rest.len()) * 6;
+    let first = rest.bytes().next().map_or(0, |digit| match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'-' => 62,
+        _ => 63,
+    });
+    // Of its eight bits a digit has the lower six.
+    let zeros = zeros + first.leading_zeros() as usize - 2;
+    all.saturating_sub(zeros)
+}
+
 impl KeySet {
+    /// Whether a token of any accepted algorithm could be checked.
+    pub(super) fn can_verify(&self) -> bool {
+        let mut keys = self.keys.iter();
+        keys.any(|(key, _)| ALGORITHMS.iter().any(|algorithm| fits(key, *algorithm)))
+    }
+
     /// The first key `kid` for signatures of `algorithm`, or the only one for them if no `kid` is
     /// given: by `OpenID` Connect Core 1.0, section 10.1, a token must say which of many it is.
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
@@ -101,4 +149,22 @@ fn is_of_kind(key: &AlgorithmParameters, algorithm: Algorithm) -> bool {
 
 fn is_on(key: &AlgorithmParameters, curve: &EllipticCurve) -> bool {
     matches!(key, AlgorithmParameters::EllipticCurve(key) if key.curve == *curve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bits;
+
+    #[test]
+    fn leading_zeros_make_no_longer_number() {
+        assert_eq!(bits("AQAB"), 17);
+        assert_eq!(bits("AAEAAQ"), 17, "with a zero before");
+        assert_eq!(bits("gA"), 8);
+        assert_eq!(bits("_w=="), 8);
+        assert_eq!((bits(""), bits("AA"), bits("AAAA")), (0, 0, 0));
+        let of_2048 = format!("g{}A", "A".repeat(340));
+        assert_eq!(bits(&of_2048), 2_048);
+        let of_2047 = format!("Q{}A", "A".repeat(340));
+        assert_eq!(bits(&of_2047), 2_047);
+    }
 }

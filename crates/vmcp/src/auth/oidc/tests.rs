@@ -9,6 +9,7 @@ use std::{
 use axum::{
     Router,
     http::{StatusCode, header::AUTHORIZATION},
+    response::{IntoResponse as _, Redirect, Response},
     routing::get,
 };
 use jsonwebtoken::{EncodingKey, encode, jwk::Jwk};
@@ -21,7 +22,10 @@ use crate::auth::KeysSettings;
 
 mod claims;
 mod key_sets;
+mod kit;
+mod log;
 mod outages;
+mod secure;
 mod start;
 
 /// An issuer on a free port, whose keys can be changed.
@@ -38,9 +42,21 @@ struct Served {
     discoveries: AtomicUsize,
     fetches: AtomicUsize,
     is_down: AtomicBool,
+    /// How the document of the keys is answered, if not well.
+    broken: Mutex<Option<Broken>>,
     /// Who holds one keeps the answer back.
     before_discovery: Arc<RwLock<()>>,
     before_keys: Arc<RwLock<()>>,
+}
+
+/// What an issuer does in place of an answer.
+#[derive(Clone)]
+enum Broken {
+    Silent,
+    Slow,
+    Status(StatusCode),
+    Redirect(String),
+    Document(String),
 }
 
 impl Served {
@@ -50,10 +66,21 @@ impl Served {
         self.answer(document)
     }
 
-    async fn keys(&self) -> (StatusCode, String) {
+    async fn keys(&self) -> Response {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         let _pass = self.before_keys.read().await;
-        self.answer(self.keys.lock().unwrap().clone())
+        let broken = self.broken.lock().unwrap().clone();
+        match broken {
+            None => {
+                let document = self.keys.lock().unwrap().clone();
+                self.answer(document).into_response()
+            }
+            Some(Broken::Silent) => std::future::pending().await,
+            Some(Broken::Slow) => kit::trickle(),
+            Some(Broken::Status(status)) => status.into_response(),
+            Some(Broken::Redirect(to)) => Redirect::temporary(&to).into_response(),
+            Some(Broken::Document(document)) => document.into_response(),
+        }
     }
 
     fn answer(&self, document: String) -> (StatusCode, String) {
@@ -122,6 +149,10 @@ impl Issuer {
 
     fn publish_document(&self, document: &str) {
         document.clone_into(&mut self.served.keys.lock().unwrap());
+    }
+
+    fn breaks(&self, how: Option<Broken>) {
+        *self.served.broken.lock().unwrap() = how;
     }
 
     fn fetches(&self) -> usize {

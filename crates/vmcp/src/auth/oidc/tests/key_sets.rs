@@ -27,7 +27,8 @@ async fn with_keys(keys: Value) -> (Issuer, Oidc) {
 
 /// An RSA key, which no test signs with.
 fn rsa(kid: &str) -> Value {
-    json!({"kty": "RSA", "kid": kid, "n": "AQAB", "e": "AQAB"})
+    let n = format!("{}A", "u".repeat(341));
+    json!({"kty": "RSA", "kid": kid, "n": n, "e": "AQAB"})
 }
 
 #[tokio::test]

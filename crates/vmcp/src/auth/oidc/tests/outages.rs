@@ -1,12 +1,8 @@
 //! An issuer that is slow, down, or sends too much.
 
-use std::io;
-
 use tokio::{sync::mpsc, task::spawn_blocking, time::Instant};
-use tracing::subscriber::NoSubscriber;
-use tracing_subscriber::fmt::MakeWriter;
 
-use super::*;
+use super::{log::Log, *};
 
 /// A token of a key that nobody has.
 fn junk(issuer: &Issuer) -> String {
@@ -47,24 +43,6 @@ async fn callers_who_come_together_share_one_fetch() {
         answer.unwrap();
     }
     assert_eq!(issuer.fetches(), 1);
-}
-
-#[tokio::test]
-async fn old_keys_serve_while_the_issuer_is_down_and_go_when_it_withdraws_them() {
-    let (old, new) = (Key::new("k1"), Key::new("k2"));
-    let issuer = Issuer::start(&[&old]).await;
-    let oidc = oidc_with(KeysSettings {
-        max_age: Duration::ZERO,
-        min_interval: Duration::ZERO,
-        ..KeysSettings::of(&issuer.url)
-    });
-    let token = old.sign(&issuer.claims());
-    ask(&oidc, &token).await.unwrap();
-    issuer.served.is_down.store(true, Ordering::SeqCst);
-    ask(&oidc, &token).await.unwrap();
-    issuer.served.is_down.store(false, Ordering::SeqCst);
-    issuer.publish(&[&new]);
-    reason(&oidc, &token).await;
 }
 
 #[tokio::test]
@@ -147,43 +125,4 @@ async fn an_outage_is_logged_once_when_it_begins_with_its_cause_and_once_when_it
     }
     assert_eq!(lines("WARN"), 2, "{}", log.text());
     assert_eq!(lines("can be had again"), 1, "{}", log.text());
-}
-
-/// What this thread logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn capture(&self) -> impl Sized {
-        // With one subscriber alone, a line that another test's thread comes by first is off for
-        // this thread too.
-        let second = tracing::Dispatch::new(NoSubscriber::default());
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(self.clone())
-            .with_ansi(false)
-            .finish();
-        (second, tracing::subscriber::set_default(subscriber))
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::Write::write(&mut *self.0.lock().unwrap(), bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }
