@@ -15,7 +15,11 @@ use toolgate_proto::pb::{
     admin_service_server::SERVICE_NAME as ADMIN, limiter_service_server::SERVICE_NAME as LIMITER,
 };
 
-use crate::{grpc::ServiceHealth, outage::Course, stores::Stores};
+use crate::{
+    grpc::ServiceHealth,
+    outage::{Course, Verdict},
+    stores::Stores,
+};
 
 /// So many panics in a row, with no answer of the store in between, and nobody knows whether checks are
 /// decided.
@@ -132,30 +136,56 @@ impl Monitor {
                     let groups = local.drop_all().await;
                     tracing::info!(groups, "what local buckets have learned is dropped");
                 }
-                let found = match outcome {
-                    Err(part) if course.lacks_a_part() => Readiness::Partly(part.to_string()),
-                    Err(_) => Readiness::Ready,
+                let mut parts = match outcome {
+                    Err(part) if course.lacks_a_part() => vec![part.to_string()],
+                    Err(_) => Vec::new(),
                     Ok(()) => {
                         course.is_whole();
-                        Readiness::Ready
+                        Vec::new()
                     }
                 };
-                self.tell(found, ServingStatus::Serving);
+                // A probe passes where checks fail: they have other keys, sizes and rights.
+                match self.stores.breaker().failures().verdict(now) {
+                    Verdict::Outage(reason) => {
+                        self.tell_outage(reason);
+                        return pause;
+                    }
+                    Verdict::Parts(failing) => parts.extend(failing),
+                    Verdict::Well => {}
+                }
+                self.tell_parts(parts);
                 pause
             }
             Err(error) => {
                 let pause = course.failed();
                 if course.is_outage() {
                     self.stores.breaker().open(&error);
-                    self.tell_outage(&error);
+                    self.tell_outage(error.to_string());
                 }
                 pause
             }
         }
     }
 
-    fn tell_outage(&self, error: &StoreError) {
-        let reason = error.to_string();
+    /// Those parts of the store do not decide, for these reasons.
+    fn tell_parts(&self, mut reasons: Vec<String>) {
+        reasons.sort_unstable();
+        reasons.dedup();
+        let reasons = reasons.join("; ");
+        let is_whole = reasons.is_empty();
+        let trouble = (!is_whole).then(|| (reasons.clone(), false));
+        self.stores.breaker().set_trouble(trouble);
+        let found = if is_whole {
+            Readiness::Ready
+        } else {
+            Readiness::Partly(reasons)
+        };
+        self.tell(found, ServingStatus::Serving);
+    }
+
+    fn tell_outage(&self, reason: String) {
+        let trouble = (reason.clone(), true);
+        self.stores.breaker().set_trouble(Some(trouble));
         if self.stores.local().is_some() {
             // Gateways should go on sending calls here: they are limited.
             let found = Readiness::Degraded(reason);

@@ -6,6 +6,7 @@
 //!             `-open------------------------> Local buckets -> the answer, degraded
 //!                                             (or the error, with `outage: unavailable`)
 //! Monitor -> a probe at once, and then at intervals; one that succeeds closes the breaker
+//!         -> Failures: checks fail again and again all the same? -> degraded, until they do not
 //! ```
 //!
 //! # Why a replica that decides alone never denies wrongly
@@ -22,6 +23,7 @@
 
 mod breaker;
 mod course;
+mod failures;
 mod limiter;
 mod local;
 
@@ -34,6 +36,7 @@ use toolgate_limit::StoreError;
 pub(crate) use breaker::Breaker;
 pub use breaker::StoreState;
 pub(crate) use course::Course;
+pub(crate) use failures::Verdict;
 pub(crate) use limiter::ReplicaLimiter;
 pub(crate) use local::LocalBuckets;
 

@@ -105,11 +105,11 @@ impl Stores {
 
     /// Buckets in memory, and a worker with a store of its own, which is probed in an outage.
     #[cfg(test)]
-    pub(crate) fn with_worker(worker: Arc<dyn BucketStore>) -> Self {
+    pub(crate) fn with_worker(worker: Arc<dyn BucketStore>, local: Option<LocalBuckets>) -> Self {
         Self {
             store: Store::Memory(MemoryStore::new(10)),
             breaker: Arc::new(Breaker::new()),
-            local: None,
+            local,
             of_workers: Arc::new(Mutex::new(vec![worker])),
             errors: StoreErrors::default(),
         }

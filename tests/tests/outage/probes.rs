@@ -58,6 +58,46 @@ async fn a_command_that_is_renamed_is_told_by_its_name() {
     }
 }
 
+/// The probe has a key of its own. With rights on that alone, or on all keys but those of some users, it
+/// passes where checks fail.
+#[tokio::test]
+async fn checks_that_fail_are_told_though_probes_pass() {
+    for keys in ["~tg:{ping:*", "~tg:*:global"] {
+        let mut user = vec!["--user", "toolgate", "on", ">pass", keys, "~tg:{ping:*"];
+        user.extend(RIGHTS);
+        user.push("+exec");
+        let redis = RedisServer::start_with(&user, None).await.expect("Redis");
+        let proxy = FaultProxy::start(redis.socket()).await.expect("a proxy");
+        let store = format!("redis://toolgate:pass@{}", proxy.address());
+        let limiter = Limiter::of_spec(GENEROUS, ["--store", &store]).await;
+        let limiter = limiter.expect("a limiter");
+        let said = eventually("it is told", async || {
+            let _ = limiter.check(of_user("alice")).await;
+            let (_, said) = get(&limiter, "/readyz").await;
+            said.contains("degraded: ").then_some(said)
+        })
+        .await;
+        assert!(said.contains("no permissions"), "{said}");
+        let log = limiter.log().expect("a log");
+        assert!(log.contains("this replica decides alone"), "{log}");
+        let metrics = limiter.metrics().await.expect("metrics");
+        assert_eq!(metrics.value("toolgate_degraded"), 1);
+        let mut operator = redis.connection().await.expect("a connection");
+        let mut granted = redis::cmd("ACL");
+        granted.arg("SETUSER").arg("toolgate").arg("~tg:*");
+        granted
+            .query_async::<()>(&mut operator)
+            .await
+            .expect("granted");
+        eventually("all is well", async || {
+            let _ = limiter.check(of_user("alice")).await;
+            let (_, said) = get(&limiter, "/readyz").await;
+            said.contains("ok").then_some(())
+        })
+        .await;
+    }
+}
+
 /// 99.5 % of the checks were decided alone, readyz said `ok`, and the log that all had recovered.
 #[tokio::test]
 async fn a_path_that_loses_large_requests_is_told() {

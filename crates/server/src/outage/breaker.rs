@@ -19,10 +19,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use toolgate_limit::{Clock as _, StoreError, SystemClock, Timestamp};
 
-use super::is_outage;
+use super::{failures::Failures, is_outage};
 
 const OPEN: u64 = 1;
 /// One late batch more.
@@ -44,6 +44,9 @@ pub(crate) struct Breaker {
     state: AtomicU64,
     outage: Mutex<Option<Outage>>,
     tripped: Notify,
+    failures: Failures,
+    /// Told while it is closed: checks fail all the same, or those of a part of the store do.
+    trouble: Mutex<Option<Trouble>>,
     /// When failures that are no outage are told again, in microseconds.
     quiet_until: AtomicU64,
     clock: SystemClock,
@@ -58,6 +61,13 @@ struct Outage {
     error: StoreError,
 }
 
+#[derive(Clone, Debug)]
+struct Trouble {
+    since: Timestamp,
+    reason: String,
+    is_whole: bool,
+}
+
 /// Leave to ask the store once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Permit(u64);
@@ -68,6 +78,8 @@ impl Breaker {
             state: AtomicU64::new(0),
             outage: Mutex::new(None),
             tripped: Notify::new(),
+            failures: Failures::default(),
+            trouble: Mutex::new(None),
             quiet_until: AtomicU64::new(0),
             clock: SystemClock::new(),
         }
@@ -100,7 +112,11 @@ impl Breaker {
     pub(crate) fn failed(&self, permit: Permit, error: &StoreError) {
         if !is_outage(error) {
             self.tell(error);
+            if matches!(error, StoreError::Partial(_)) {
+                self.failures.note(error, Instant::now());
+            }
         } else if !self.is_one_of_few_late(permit, error) && self.open_from(permit, error) {
+            self.failures.note(error, Instant::now());
             self.tripped.notify_one();
         }
     }
@@ -179,12 +195,41 @@ impl Breaker {
         self.tripped.notified().await;
     }
 
-    /// Since when and why it is open; none while it is closed.
-    pub(crate) fn outage_now(&self) -> Option<(Timestamp, StoreError)> {
+    /// What checks have met of late.
+    pub(crate) const fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// What is told of the store while the breaker is closed: why checks are not decided, and whether
+    /// that concerns all of them. None: nothing is wrong.
+    pub(crate) fn set_trouble(&self, told: Option<(String, bool)>) {
+        let mut trouble = self.trouble();
+        let since = trouble.as_ref().map(|trouble| trouble.since);
+        *trouble = told.map(|(reason, is_whole)| Trouble {
+            since: since.unwrap_or_else(|| self.clock.now()),
+            reason,
+            is_whole,
+        });
+    }
+
+    /// Whether it is open, or closed and checks fail all the same.
+    pub(crate) fn is_outage(&self) -> bool {
+        let fails = |trouble: &Trouble| trouble.is_whole;
+        self.is_open() || self.trouble().as_ref().is_some_and(fails)
+    }
+
+    /// Since when and why the store, or a part of it, does not decide; none while it does.
+    pub(crate) fn outage_now(&self) -> Option<(Timestamp, String)> {
+        let trouble = self.trouble().clone();
+        let trouble = trouble.map(|trouble| (trouble.since, trouble.reason));
         let outage = self.outage();
-        outage
+        let outage = outage
             .as_ref()
-            .map(|outage| (outage.since, outage.error.clone()))
+            .map(|outage| (outage.since, outage.error.to_string()));
+        match (trouble, outage) {
+            (Some((since, _)), Some((opened, reason))) => Some((since.min(opened), reason)),
+            (trouble, outage) => outage.or(trouble),
+        }
     }
 
     /// What those hear whom nobody decides for. Closed just now, it still answers for those who
@@ -200,6 +245,10 @@ impl Breaker {
     }
 
     /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -216,7 +265,7 @@ impl StoreState {
 
     /// Since when the replica has been without its store; none while the store decides.
     pub fn degraded_since(&self) -> Option<Timestamp> {
-        self.0.outage().as_ref().map(|outage| outage.since)
+        self.0.outage_now().map(|(since, _)| since)
     }
 }
 

@@ -94,8 +94,8 @@ impl ReplicaLimiter {
         self.shared.look(check).await
     }
 
-    /// Since when and why the store does not decide; none while it does.
-    pub(crate) fn outage(&self) -> Option<(Timestamp, StoreError)> {
+    /// Since when and why the store, or a part of it, does not decide; none while it does.
+    pub(crate) fn outage(&self) -> Option<(Timestamp, String)> {
         self.breaker.outage_now()
     }
 

@@ -107,9 +107,9 @@ impl ActivityReader {
     fn store_status(&self) -> pb::StoreStatus {
         match self.limiter.outage() {
             None => pb::StoreStatus::default(),
-            Some((since, error)) => pb::StoreStatus {
+            Some((since, reason)) => pb::StoreStatus {
                 degraded_since: Some(timestamp(since)),
-                reason: error.to_string(),
+                reason,
                 decides_alone: self.limiter.decides_alone(),
             },
         }

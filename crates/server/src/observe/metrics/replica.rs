@@ -32,7 +32,7 @@ impl Collector for Replica {
             &mut encoder,
             "toolgate_degraded",
             "Whether this replica decides alone, as the store does not",
-            i64::from(is_open && self.decides_alone),
+            i64::from(self.breaker.is_outage() && self.decides_alone),
         )?;
         gauge(
             &mut encoder,
