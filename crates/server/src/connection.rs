@@ -1,7 +1,7 @@
 //! One connection, from its handshake to its end.
 //!
 //! ```text
-//! accepted -> TLS handshake -> HTTP/2 preface -> calls     one deadline up to here
+//! accepted -> TLS handshake (tls/handshakes.rs) -> HTTP/2 preface -> calls     one deadline up to here
 //!          -> told to leave: GOAWAY, and a notice on streams   old, or the limiter stops
 //!          -> cut: streams take nothing more and end
 //!          -> closed
@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -35,8 +35,8 @@ use crate::{
     observe::CheckErrors,
     preface::Preface,
     shares::{CallerKey, CallerShares, Seat},
-    socket::{Loose, Stream, on_this_runtime},
-    tls::Tls,
+    socket::{Loose, on_this_runtime},
+    tls::Shaken,
 };
 
 /// The most bytes of headers that are read. A call may have less, and is told so
@@ -75,14 +75,20 @@ const AGREEMENT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) bounds: ConnectionBounds,
-    /// None: plaintext.
-    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) callers: Arc<CallerRules>,
     pub(crate) shares: Arc<CallerShares>,
     /// The limiter stops.
     pub(crate) closing: CancellationToken,
     /// How long callers have from then on to take their checks elsewhere.
     pub(crate) handover: Duration,
+}
+
+/// A connection on its way to a worker.
+pub(crate) enum Accepted {
+    /// In plaintext.
+    Plain(Loose),
+    /// It has shaken hands. By then its preface must be here.
+    Shaken(Shaken, Instant),
 }
 
 /// What serves the connections of one worker.
@@ -102,44 +108,31 @@ type Http2<S> = http2::Connection<TokioIo<Authorities<Preface<S>>>, Calls, Tokio
 
 impl Connections {
     /// Serves `accepted` to its end, on the current runtime. `seat` is that of its address.
-    pub(crate) async fn serve(&self, accepted: Loose, mut seat: Seat) {
-        let deadline = Instant::now() + self.terms.bounds.handshake_timeout;
-        let stream = match on_this_runtime(accepted) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::debug!(%error, "a connection was lost"),
-        };
-        let Some(tls) = &self.terms.tls else {
-            return self.converse(stream, seat, None, deadline).await;
-        };
-        let Some(stream) = self.shake_hands(tls, stream, deadline).await else {
-            return;
-        };
-        let certificates = stream.get_ref().1.peer_certificates();
-        let certificate = certificates.and_then(<[_]>::first).cloned();
-        if let Some(certificate) = &certificate {
-            let known = seat.known_as(CallerKey::of_certificate(certificate));
-            let Some(known) = known else { return };
-            seat = known;
+    pub(crate) async fn serve(&self, accepted: Accepted, mut seat: Seat) {
+        match accepted {
+            Accepted::Plain(stream) => {
+                let deadline = Instant::now() + self.terms.bounds.handshake_timeout;
+                match on_this_runtime(stream) {
+                    Ok(stream) => self.converse(stream, seat, None, deadline).await,
+                    Err(error) => tracing::debug!(%error, "a connection was lost"),
+                }
+            }
+            Accepted::Shaken(mut stream, deadline) => {
+                let (io, session) = stream.get_mut();
+                if let Err(error) = io.arrive() {
+                    return tracing::debug!(%error, "a connection was lost");
+                }
+                let certificates = session.peer_certificates();
+                let certificate = certificates.and_then(<[_]>::first).cloned();
+                if let Some(certificate) = &certificate {
+                    let known = seat.known_as(CallerKey::of_certificate(certificate));
+                    let Some(known) = known else { return };
+                    seat = known;
+                }
+                let certificate = certificate.as_ref();
+                self.converse(stream, seat, certificate, deadline).await;
+            }
         }
-        let certificate = certificate.as_ref();
-        self.converse(stream, seat, certificate, deadline).await;
-    }
-
-    async fn shake_hands(
-        &self,
-        tls: &Tls,
-        stream: Stream,
-        deadline: Instant,
-    ) -> Option<tokio_rustls::server::TlsStream<Stream>> {
-        let handshake = timeout_at(deadline, tls.accept(stream));
-        let handshake = self.terms.closing.run_until_cancelled(handshake);
-        match handshake.await? {
-            Ok(Ok(stream)) => return Some(stream),
-            // Not louder: strangers could fill the log.
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake has failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
-        }
-        None
     }
 
     /// Takes calls until the other side ends the connection, or it is too old, or the limiter stops.

@@ -41,7 +41,7 @@ use crate::{
     shares::CallerShares,
     source::Source,
     stores::Stores,
-    tls::{Reload, Tls, TlsError},
+    tls::{Handshakes, Reload, Tls, TlsError},
     worker::Workers,
 };
 
@@ -199,6 +199,11 @@ impl Server {
         let monitor = (self.tasks).spawn("monitor", monitor, |monitor| monitor.run().boxed());
         // Goes on while the calls in flight are answered.
         let mut source = self.source.start(&self.registry);
+        let handshakes = self.tls.as_ref().map(|(tls, _)| {
+            let timeout = self.bounds.handshake_timeout;
+            Handshakes::start(tls, self.workers, timeout, &closing, &self.tasks)
+        });
+        let handshakes = handshakes.transpose().map_err(ServerError::Thread)?;
         let reloading = self.tls.map(|(_, reload)| {
             let reloading =
                 (self.tasks).spawn("certificates", reload, |reload| reload.run().boxed());
@@ -209,7 +214,8 @@ impl Server {
             move || Ok(wiring.connections())
         };
         let shares = Arc::clone(&wiring.terms.shares);
-        let workers = Workers::start(self.workers, self.bounds.max, shares, build, &closing)?;
+        let max = self.bounds.max;
+        let workers = Workers::start(self.workers, max, shares, handshakes, build, &closing)?;
         let replica = Replica {
             policies: self.registry,
             breaker: Arc::clone(self.stores.breaker()),
@@ -261,7 +267,6 @@ impl Server {
             index: Arc::new(index()?),
             terms: Terms {
                 bounds: self.bounds,
-                tls: self.tls.as_ref().map(|(tls, _)| Arc::clone(tls)),
                 callers: Arc::clone(&self.callers),
                 shares: CallerShares::new(self.bounds, self.max_in_flight),
                 closing,

@@ -3,6 +3,7 @@
 //! A new certificate is for new connections; those that are there go on. Files that are wrong change
 //! nothing.
 
+mod handshakes;
 mod load;
 mod reload;
 
@@ -13,6 +14,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+pub(crate) use handshakes::{Handshakes, Shaken};
 pub use load::TlsError;
 pub(crate) use reload::Reload;
 

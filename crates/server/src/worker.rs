@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! accept, on the caller's runtime -> the worker with the fewest connections -> connection.rs
+//!                                    `- with TLS: tls/handshakes.rs -'
 //! ```
 
 use std::{
@@ -26,9 +27,10 @@ use toolgate_net::Acceptor;
 use crate::{
     ServerError,
     closed::Why,
-    connection::Connections,
+    connection::{Accepted, Connections},
     shares::{self as caller, CallerKey, CallerShares},
     socket::{Loose, off_this_runtime},
+    tls::Handshakes,
 };
 
 /// The most connections that wait for a worker to take them. More are closed.
@@ -40,6 +42,8 @@ pub(crate) struct Workers {
     /// The most connections of all workers.
     max_connections: usize,
     shares: Arc<CallerShares>,
+    /// With TLS.
+    handshakes: Option<Handshakes>,
     /// Whether it was told that there are as many.
     full_is_told: bool,
     ended: FuturesUnordered<oneshot::Receiver<Result<(), ServerError>>>,
@@ -47,11 +51,11 @@ pub(crate) struct Workers {
 }
 
 /// A connection, its place with the worker, and that of its caller.
-type Accepted = (Loose, Arc<()>, caller::Seat);
+type Seated = (Accepted, Arc<()>, caller::Seat);
 
 /// Where one worker's connections go.
 struct Seat {
-    connections: mpsc::Sender<Accepted>,
+    connections: mpsc::Sender<Seated>,
     /// Held by each of the connections, so that they can be counted.
     occupied: Arc<()>,
 }
@@ -63,6 +67,7 @@ impl Workers {
         count: NonZeroUsize,
         max_connections: usize,
         shares: Arc<CallerShares>,
+        handshakes: Option<Handshakes>,
         build: impl Fn() -> Result<Connections, ServerError> + Clone + Send + 'static,
         closing: &CancellationToken,
     ) -> Result<Self, ServerError> {
@@ -96,6 +101,7 @@ impl Workers {
             seats,
             max_connections,
             shares,
+            handshakes,
             full_is_told: false,
             ended,
             _kill: kill.drop_guard(),
@@ -154,9 +160,19 @@ impl Workers {
         let Some(of_caller) = self.shares.seat(caller) else {
             return;
         };
-        let accepted = (stream, Arc::clone(&seat.occupied), of_caller);
-        if seat.connections.try_send(accepted).is_err() {
-            tracing::warn!("a connection was closed: too many wait to be served");
+        let (connections, place) = (seat.connections.clone(), Arc::clone(&seat.occupied));
+        let take = move |accepted| {
+            if connections.try_send((accepted, place, of_caller)).is_err() {
+                tracing::warn!("a connection was closed: too many wait to be served");
+            }
+        };
+        match &mut self.handshakes {
+            None => take(Accepted::Plain(stream)),
+            Some(handshakes) => handshakes.enter(
+                stream,
+                caller,
+                Box::new(|stream, deadline| take(Accepted::Shaken(stream, deadline))),
+            ),
         }
     }
 }
@@ -176,7 +192,7 @@ fn end(
 
 async fn serve(
     build: impl Fn() -> Result<Connections, ServerError>,
-    mut accepted: mpsc::Receiver<Accepted>,
+    mut accepted: mpsc::Receiver<Seated>,
     closing: CancellationToken,
 ) -> Result<(), ServerError> {
     let connections = Arc::new(build()?);
@@ -239,6 +255,7 @@ mod tests {
             seats: vec![a, b],
             max_connections: 5,
             shares: shares(),
+            handshakes: None,
             full_is_told: false,
             ended: FuturesUnordered::new(),
             _kill: CancellationToken::new().drop_guard(),
@@ -280,7 +297,7 @@ mod tests {
         let acceptor = Acceptor::new(listener.expect("a port"));
         let build = || panic!("bad luck");
         let two = NonZeroUsize::MIN.saturating_add(1);
-        let workers = Workers::start(two, 10, shares(), build, &closing).expect("threads");
+        let workers = Workers::start(two, 10, shares(), None, build, &closing).expect("threads");
         let served = workers.serve(acceptor, closing).await;
         assert!(matches!(served, Err(ServerError::Worker)), "{served:?}");
     }

@@ -11,6 +11,7 @@ mod callers_share;
 mod clients;
 mod command;
 mod frames;
+mod handshakes;
 mod honest;
 mod shares;
 mod stage;
