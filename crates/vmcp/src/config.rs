@@ -49,7 +49,7 @@ mod limiter;
 mod text;
 
 pub use auth::{IncomingAuth, OidcConfig};
-pub use backend::{BackendConfig, BackendError};
+pub use backend::{BackendConfig, BackendError, SessionsConfig};
 pub use limiter::{LimiterConfig, OnUnavailableConfig, RemoteLimiter, TlsConfig};
 
 /// What the file says.

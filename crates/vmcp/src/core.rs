@@ -31,6 +31,7 @@ mod connection;
 mod failure;
 mod faults;
 mod http;
+mod link;
 mod lists;
 mod look;
 mod meta;
@@ -38,6 +39,7 @@ mod metrics;
 mod name;
 mod paging;
 mod result_type;
+mod sessions;
 mod slots;
 mod transport;
 mod uri;
@@ -46,6 +48,7 @@ mod user;
 pub use backend::BackendSettings;
 pub use connection::Timing;
 pub use name::{BackendName, BackendNameError};
+pub use sessions::Sessions;
 pub use transport::Transport;
 
 use backend::{Backend, Seat};
@@ -91,9 +94,10 @@ impl Core {
         metrics::Backends(self.backends.iter().map(shown).collect()).register(registry);
     }
 
-    /// What all connected backends list, in the order of the configuration.
+    /// What all connected backends list to `identity`, in the order of the configuration.
     fn join<T>(
         &self,
+        identity: &Identity,
         page: Option<PaginatedRequestParams>,
         of: impl Fn(&Lists) -> &[T],
     ) -> Result<Vec<T>, VmcpError>
@@ -104,7 +108,7 @@ impl Core {
             let message = "cursor: lists here have one page".to_owned();
             return Err(VmcpError::InvalidParams(message));
         }
-        let sessions = self.backends.iter().filter_map(|b| b.session().ok());
+        let sessions = self.backends.iter().filter_map(|b| b.view(identity));
         Ok(sessions.flat_map(|s| of(&s.lists).to_vec()).collect())
     }
 
@@ -132,7 +136,7 @@ impl Core {
         name: &'n str,
     ) -> Result<(Seat<'a>, &'n str), VmcpError> {
         let (backend, own) = self.route(kind, name)?;
-        let seat = backend.seat(identity)?;
+        let seat = backend.seat(identity).await?;
         if seat.lists(|lists| lists.has(kind, name)).await? {
             return Ok((seat, own));
         }
@@ -142,9 +146,9 @@ impl Core {
         })
     }
 
-    /// The backend of the resource or resource template `uri`.
-    fn owner(&self, uri: &str) -> Result<&Backend, VmcpError> {
-        let fit = |backend: &Backend| backend.session().map_or(0, |s| s.lists.fit_of(uri));
+    /// The backend of the resource or resource template `uri`, as `identity` sees it.
+    fn owner(&self, identity: &Identity, uri: &str) -> Result<&Backend, VmcpError> {
+        let fit = |backend: &Backend| backend.view(identity).map_or(0, |s| s.lists.fit_of(uri));
         // The first of the best.
         let best = self
             .backends
@@ -168,10 +172,10 @@ impl Core {
 impl Vmcp for Core {
     async fn list_tools(
         &self,
-        _: &Identity,
+        identity: &Identity,
         page: Option<PaginatedRequestParams>,
     ) -> Result<ListToolsResult, VmcpError> {
-        let tools = self.join(page, |lists| &lists.tools)?;
+        let tools = self.join(identity, page, |lists| &lists.tools)?;
         Ok(ListToolsResult::with_all_items(tools))
     }
 
@@ -197,19 +201,19 @@ impl Vmcp for Core {
 
     async fn list_resources(
         &self,
-        _: &Identity,
+        identity: &Identity,
         page: Option<PaginatedRequestParams>,
     ) -> Result<ListResourcesResult, VmcpError> {
-        let resources = self.join(page, |lists| &lists.resources)?;
+        let resources = self.join(identity, page, |lists| &lists.resources)?;
         Ok(ListResourcesResult::with_all_items(resources))
     }
 
     async fn list_resource_templates(
         &self,
-        _: &Identity,
+        identity: &Identity,
         page: Option<PaginatedRequestParams>,
     ) -> Result<ListResourceTemplatesResult, VmcpError> {
-        let templates = self.join(page, |lists| &lists.templates)?;
+        let templates = self.join(identity, page, |lists| &lists.templates)?;
         Ok(ListResourceTemplatesResult::with_all_items(templates))
     }
 
@@ -218,7 +222,7 @@ impl Vmcp for Core {
         identity: &'a Identity,
         mut read: ReadResourceRequestParams,
     ) -> Result<Prepared<'a, ReadResourceResponse>, VmcpError> {
-        let seat = self.owner(&read.uri)?.seat(identity)?;
+        let seat = self.owner(identity, &read.uri)?.seat(identity).await?;
         let meta = meta::for_backend(read.meta.take());
         Ok(Box::pin(async move {
             let send = async |peer: Peer<RoleClient>, meta| {
@@ -232,10 +236,10 @@ impl Vmcp for Core {
 
     async fn list_prompts(
         &self,
-        _: &Identity,
+        identity: &Identity,
         page: Option<PaginatedRequestParams>,
     ) -> Result<ListPromptsResult, VmcpError> {
-        let prompts = self.join(page, |lists| &lists.prompts)?;
+        let prompts = self.join(identity, page, |lists| &lists.prompts)?;
         Ok(ListPromptsResult::with_all_items(prompts))
     }
 
@@ -274,7 +278,9 @@ impl Vmcp for Core {
                 prompt.name = own;
                 seat
             }
-            Reference::Resource(template) => self.owner(&template.uri)?.seat(identity)?,
+            Reference::Resource(template) => {
+                self.owner(identity, &template.uri)?.seat(identity).await?
+            }
             _ => {
                 let message = "ref: neither a prompt nor a resource".to_owned();
                 return Err(VmcpError::InvalidParams(message));

@@ -7,10 +7,16 @@ mod abuse;
 mod backend;
 mod caller;
 mod costs;
+#[cfg(feature = "sdk")]
+mod everything;
 mod faults;
 mod issuer;
 mod load;
 mod metrics;
+#[cfg(feature = "sdk")]
+#[path = "../../../crates/vmcp/tests/e2e/modern.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "a test of vmcp uses it, too")]
+mod modern;
 mod names;
 mod optimizer;
 mod outage;
@@ -18,3 +24,5 @@ mod replica;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod stage;
+#[cfg(feature = "sdk")]
+mod users;

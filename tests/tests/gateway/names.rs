@@ -18,7 +18,7 @@ use toolgate_tests::{Limiter, Names, PolicyFile, RedisServer, client_config, eve
 use vmcp::{
     Gate,
     auth::Anonymous,
-    core::{BackendSettings, Core, Timing, Transport},
+    core::{BackendSettings, Core, Sessions, Timing, Transport},
     rate_limited,
     rejection::Rejection,
     serve::{AllowedHost, Edge, router},
@@ -79,6 +79,7 @@ impl Gateway {
                 headers: HashMap::new(),
             },
             timing: Timing::default(),
+            sessions: Sessions::Shared,
         }]);
         let router = router(Edge {
             name: "server".to_owned(),

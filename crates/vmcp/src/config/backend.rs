@@ -11,7 +11,7 @@ use axum::http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::{IncomingAuth, Secret, text};
-use crate::core::{BackendName, BackendSettings, Timing, Transport};
+use crate::core::{BackendName, BackendSettings, Sessions, Timing, Transport};
 
 /// A backend: `url` for streamable HTTP, or `command` for a child process.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,7 +50,29 @@ pub struct BackendConfig {
     pub max_in_flight: Option<NonZeroUsize>,
     /// Requests of one caller among them. Default: a quarter, or all if callers are not told apart.
     pub max_in_flight_per_user: Option<NonZeroUsize>,
+    /// Whose sessions it sees. Default: each user's own, or one if callers are not told apart.
+    pub sessions: Option<SessionsConfig>,
+    /// The most sessions of users at a time. Default: 256 of a `url`, 32 of a `command`, where each is
+    /// a process.
+    pub max_sessions: Option<NonZeroUsize>,
+    /// A user's session that is idle for so long is closed. Default: 10 minutes.
+    #[serde(default, deserialize_with = "text::duration")]
+    pub session_idle_timeout: Option<Duration>,
 }
+
+/// Whose sessions a backend sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SessionsConfig {
+    /// One of all users.
+    Shared,
+    /// One of each user.
+    PerUser,
+}
+
+const MAX_SESSIONS: usize = 256;
+const MAX_PROCESSES: usize = 32;
+const SESSION_IDLE: Duration = Duration::from_mins(10);
 
 /// What is wrong with a backend.
 #[derive(Debug, thiserror::Error)]
@@ -97,9 +119,9 @@ impl BackendConfig {
         };
         let defaults = Timing::default();
         let max_in_flight = (self.max_in_flight).map_or(defaults.max_in_flight, NonZeroUsize::get);
-        let share = match auth {
-            IncomingAuth::Anonymous => max_in_flight,
-            IncomingAuth::Oidc { .. } => max_in_flight.div_ceil(4),
+        let (share, sessions) = match auth {
+            IncomingAuth::Anonymous => (max_in_flight, SessionsConfig::Shared),
+            IncomingAuth::Oidc { .. } => (max_in_flight.div_ceil(4), SessionsConfig::PerUser),
         };
         Ok(BackendSettings {
             name: self.name.clone(),
@@ -113,7 +135,23 @@ impl BackendConfig {
                     .map_or(share, NonZeroUsize::get),
                 ..defaults
             },
+            sessions: match self.sessions.unwrap_or(sessions) {
+                SessionsConfig::Shared => Sessions::Shared,
+                SessionsConfig::PerUser => self.per_user(),
+            },
         })
+    }
+
+    fn per_user(&self) -> Sessions {
+        let most = if self.command.is_some() {
+            MAX_PROCESSES
+        } else {
+            MAX_SESSIONS
+        };
+        Sessions::PerUser {
+            most: self.max_sessions.map_or(most, NonZeroUsize::get),
+            idle: self.session_idle_timeout.unwrap_or(SESSION_IDLE),
+        }
     }
 
     fn env(&self) -> BTreeMap<String, String> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::BackendSettings;
+use crate::core::{BackendSettings, Sessions};
 
 fn parse(rest: &str) -> Result<(Config, Vec<String>), String> {
     let base = "name: research\nincomingAuth: {type: anonymous}\nbackends: []\n";
@@ -142,6 +142,32 @@ fn one_caller_has_a_quarter_of_the_slots_of_a_backend_where_callers_are_told_apa
 }
 
 #[test]
+fn users_have_sessions_of_their_own_where_callers_are_told_apart() {
+    let oidc = "{type: oidc, oidc: {issuer: 'https://a', audience: b}}";
+    let anonymous = "{type: anonymous}";
+    let per_user = |most, minutes| Sessions::PerUser {
+        most,
+        idle: Duration::from_mins(minutes),
+    };
+    let bounds = ", maxSessions: 3, sessionIdleTimeout: 1m";
+    for (auth, rest, expected) in [
+        (anonymous, ", url: 'http://a'", Sessions::Shared),
+        (oidc, ", url: 'http://a'", per_user(256, 10)),
+        (oidc, ", command: x", per_user(32, 10)),
+        (oidc, &format!(", command: x{bounds}"), per_user(3, 1)),
+        (oidc, ", command: x, sessions: shared", Sessions::Shared),
+        (
+            anonymous,
+            ", command: x, sessions: perUser",
+            per_user(32, 10),
+        ),
+    ] {
+        let settings = settings(auth, &format!("{{name: a{rest}}}")).unwrap();
+        assert_eq!(settings.sessions, expected, "{auth} {rest}");
+    }
+}
+
+#[test]
 fn a_backend_is_reached_in_one_way() {
     let settings = |item: &str| settings("{type: anonymous}", item);
     assert!(settings("{name: a, url: 'http://a/mcp', timeout: 5s}").is_ok());
@@ -155,6 +181,8 @@ fn a_backend_is_reached_in_one_way() {
         ("{name: a_b, url: 'http://a'}", "no name for a backend"),
         ("{name: a, command: x, maxInFlight: 0}", "nonzero"),
         ("{name: a, command: x, maxInFlightPerUser: 0}", "nonzero"),
+        ("{name: a, command: x, maxSessions: 0}", "nonzero"),
+        ("{name: a, command: x, sessions: mine}", "mine"),
         ("{name: a, url: 'http://a', headers: {'a b': c}}", "header"),
         (
             "{name: a, url: 'http://a', headersFromEnv: {a: VMCP_UNSET}}",

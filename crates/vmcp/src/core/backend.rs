@@ -1,24 +1,22 @@
 //! One backend, as requests see it.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rmcp::{Peer, RoleClient, ServiceError, model::RequestMetaObject};
-use tokio::{
-    sync::watch,
-    time::{Duration, Instant, timeout},
-};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{sync::watch, time::timeout};
 use toolgate_limit::Identity;
 use tracing::warn;
 
 use super::{
-    BackendName, Lists, Timing, Transport,
+    BackendName, Lists, Sessions, Timing, Transport,
     call::{Answer, Asked, Call, Destination},
-    connection::{Connection, Session, State},
+    connection::{Life, Session, State},
     failure::Failure,
-    look::{LEAST_GAP, Look},
+    link::Link,
     metrics::{Metrics, Outcome},
+    sessions::{Lease, UserSessions},
     slots::{Slot, Slots},
+    user::User,
 };
 use crate::VmcpError;
 
@@ -31,23 +29,23 @@ pub struct BackendSettings {
     pub transport: Transport,
     /// How patient this server is with it.
     pub timing: Timing,
+    /// Whose sessions it sees.
+    pub sessions: Sessions,
 }
 
-/// How long a request waits for another look at what the backend lists.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
-
-/// A backend and the task that keeps it connected.
+/// A backend and its connections.
 #[derive(Debug)]
 pub(super) struct Backend {
     name: BackendName,
     timing: Timing,
-    state: watch::Receiver<State>,
-    look: Arc<Look>,
+    /// Where its health and its lists are known by, and the way of requests that need no session.
+    link: Link,
+    /// None if all users share `link`.
+    sessions: Option<UserSessions>,
     /// One for each request that may be in flight.
     slots: Arc<Slots>,
     metrics: Metrics,
     destination: Destination,
-    _connection: AbortOnDropHandle<()>,
 }
 
 impl Backend {
@@ -55,22 +53,22 @@ impl Backend {
     pub(super) fn start(settings: BackendSettings) -> Self {
         let (name, timing) = (settings.name.clone(), settings.timing);
         let destination = Destination::of(&settings);
-        let (sender, state) = watch::channel(State::Connecting);
-        let look = Arc::new(Look::default());
-        let connection = Connection {
-            settings,
-            state: sender,
-            look: Arc::clone(&look),
+        let metrics = Metrics::new();
+        let sessions = match settings.sessions {
+            Sessions::Shared => None,
+            Sessions::PerUser { most, idle } => {
+                let settings = settings.clone();
+                Some(UserSessions::new(settings, most, idle, metrics.clone()))
+            }
         };
         Self {
             name,
             timing,
-            state,
-            look,
+            link: Link::start(settings, Life::Always),
+            sessions,
             slots: Slots::new(timing.max_in_flight, timing.max_in_flight_per_user),
-            metrics: Metrics::new(),
+            metrics,
             destination,
-            _connection: AbortOnDropHandle::new(tokio::spawn(connection.run())),
         }
     }
 
@@ -83,41 +81,63 @@ impl Backend {
     }
 
     pub(super) fn state(&self) -> watch::Receiver<State> {
-        self.state.clone()
+        self.link.state()
     }
 
-    /// The connection, if there is one.
-    pub(super) fn session(&self) -> Result<Arc<Session>, VmcpError> {
-        let reason = match &*self.state.borrow() {
-            State::Up(session) => return Ok(Arc::clone(session)),
-            State::Connecting => "not connected yet".to_owned(),
-            State::Down(reason) => reason.to_string(),
-        };
-        Err(VmcpError::Unavailable {
-            backend: self.name.to_string(),
-            reason,
-        })
+    /// What `identity` sees of the backend, if it is up: the user's own session if that is open, else
+    /// one in which nobody has done anything.
+    pub(super) fn view(&self, identity: &Identity) -> Option<Arc<Session>> {
+        let session = self.link.session().ok()?;
+        let own = self.sessions_if(&session);
+        let own = own.and_then(|sessions| sessions.of(&identity.into()));
+        Some(own.unwrap_or(session))
     }
 
-    /// A seat for a request of `identity`, if the backend is up and a slot is free.
-    pub(super) fn seat(&self, identity: &Identity) -> Result<Seat<'_>, VmcpError> {
-        self.session_to_use()?;
-        let slot = self.slots.take(identity.into()).map_err(|full| {
-            self.metrics.not_sent();
-            VmcpError::Failed {
-                backend: self.name.to_string(),
-                reason: full.to_string(),
+    /// A seat for a request of `identity`, if the backend is up, a slot is free, and the user has a
+    /// session or gets one.
+    pub(super) async fn seat(&self, identity: &Identity) -> Result<Seat<'_>, VmcpError> {
+        let session = self.link.session();
+        let session = session.map_err(|reason| self.unavailable(&reason))?;
+        let user = User::from(identity);
+        let slot = self.slots.take(user.clone());
+        let slot = slot.map_err(|full| self.full(&full))?;
+        let lease = match self.sessions_if(&session) {
+            None => None,
+            Some(sessions) => {
+                let lease = sessions.lease(user).map_err(|full| self.full(&full))?;
+                let settled = lease.link().settled().await;
+                settled.map_err(|reason| self.unavailable(&reason))?;
+                Some(lease)
             }
-        })?;
+        };
         Ok(Seat {
             backend: self,
+            lease,
             _slot: slot,
         })
     }
 
-    /// As [`Backend::session`], for a request that goes no further without one.
-    fn session_to_use(&self) -> Result<Arc<Session>, VmcpError> {
-        self.session().inspect_err(|_| self.metrics.not_sent())
+    /// The sessions of its users, if it has such.
+    fn sessions_if(&self, session: &Session) -> Option<&UserSessions> {
+        self.sessions.as_ref().filter(|_| session.is_stateful)
+    }
+
+    /// A request goes no further, as there is no connection.
+    fn unavailable(&self, reason: &str) -> VmcpError {
+        self.metrics.not_sent();
+        VmcpError::Unavailable {
+            backend: self.name.to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// A request goes no further, as a bound is reached.
+    fn full(&self, full: &dyn fmt::Display) -> VmcpError {
+        self.metrics.not_sent();
+        VmcpError::Failed {
+            backend: self.name.to_string(),
+            reason: full.to_string(),
+        }
     }
 }
 
@@ -125,33 +145,22 @@ impl Backend {
 #[derive(Debug)]
 pub(super) struct Seat<'a> {
     backend: &'a Backend,
+    /// None if the backend has no session of the user.
+    lease: Option<Lease>,
     _slot: Slot,
 }
 
 impl Seat<'_> {
-    /// Whether the backend's lists hold what `has` looks for.
-    ///
-    /// If they do not it may be new, so they are looked at again, unless that was within the last
-    /// second: names that do not exist must not become load.
+    /// The connection that the request goes to.
+    fn link(&self) -> &Link {
+        let own = self.lease.as_ref().map(Lease::link);
+        own.unwrap_or(&self.backend.link)
+    }
+
+    /// Whether what the backend lists to the user holds what `has` looks for; see [`Link::lists`].
     pub(super) async fn lists(&self, has: impl Fn(&Lists) -> bool) -> Result<bool, VmcpError> {
-        let backend = self.backend;
-        let session = backend.session_to_use()?;
-        if has(&session.lists) {
-            return Ok(true);
-        }
-        if !backend.look.is_wanted() && session.looked_at.elapsed() < LEAST_GAP {
-            return Ok(false);
-        }
-        let asked_at = Instant::now();
-        backend.look.ask();
-        let mut state = backend.state();
-        let looked = state.wait_for(|state| match state {
-            State::Up(session) => session.looked_at >= asked_at,
-            State::Connecting | State::Down(_) => true,
-        });
-        // If it takes longer, what is known now must do.
-        drop(timeout(LOOK_WITHIN, looked).await);
-        Ok(has(&backend.session_to_use()?.lists))
+        let has = self.link().lists(has).await;
+        has.map_err(|reason| self.backend.unavailable(&reason))
     }
 
     /// Sends one request under the backend's deadline, once: it may have run even if no answer
@@ -164,7 +173,8 @@ impl Seat<'_> {
         send: impl AsyncFnOnce(Peer<RoleClient>, Option<RequestMetaObject>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
         let backend = self.backend;
-        let session = backend.session_to_use()?;
+        let session = self.link().session();
+        let session = session.map_err(|reason| backend.unavailable(&reason))?;
         let deadline = backend.timing.request;
         let flight = backend.metrics.send();
         let call = Call::begin(asked, &backend.destination);
@@ -192,7 +202,7 @@ impl Seat<'_> {
             Err(Failure::Refused(error)) => Err(VmcpError::Backend(error)),
             Err(failure) => {
                 if matches!(failure, Failure::Broken) {
-                    backend.look.ask();
+                    self.link().look();
                 }
                 Err(VmcpError::Failed {
                     backend: backend.name.to_string(),

@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     BackendSettings, Lists,
@@ -76,6 +76,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) peer: Peer<RoleClient>,
+    /// Whether the backend may keep something in the session.
+    pub(super) is_stateful: bool,
     pub(super) lists: Lists,
     /// When the look began that found `lists`.
     pub(super) looked_at: Instant,
@@ -87,10 +89,20 @@ impl State {
     }
 }
 
+/// How long a connection is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is made again when it ends, and its lists are fetched on an interval.
+    Always,
+    /// It is a user's: it ends once, and its lists are fetched when it is used.
+    Once,
+}
+
 /// Runs until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) settings: BackendSettings,
+    pub(super) life: Life,
     pub(super) state: watch::Sender<State>,
     /// Told when the lists may have changed, or the connection may be dead.
     pub(super) look: Arc<Look>,
@@ -113,6 +125,9 @@ impl Connection {
                 }
             };
             self.down(&reason);
+            if self.life == Life::Once {
+                return;
+            }
             sleep(backoff.after_failure()).await;
         }
     }
@@ -122,13 +137,16 @@ impl Connection {
         let deadline = self.settings.timing.connect;
         let listener = Listener(Arc::clone(&self.look));
         let connect = self.settings.transport.connect(listener, lifecycle);
-        let running = timeout(deadline, connect)
+        let (running, is_stateful) = timeout(deadline, connect)
             .await
             .map_err(|_| format!("not connected within {deadline:?}"))?
             .map_err(|error| chain(&error))?;
         let left = deadline.saturating_sub(started.elapsed());
-        let session = self.look(running.peer(), left, &Lists::default()).await;
-        Ok((running, session.map_err(|failure| not_listed(&failure))?))
+        let peer = running.peer();
+        let none = Lists::default();
+        let session = self.look(peer, is_stateful, left, &none);
+        let session = session.await.map_err(|failure| not_listed(&failure))?;
+        Ok((running, session))
     }
 
     /// Keeps the lists of a connection up to date until it ends, and says why.
@@ -142,7 +160,7 @@ impl Connection {
             let next = async {
                 tokio::select! {
                     () = self.look.asked() => {}
-                    () = sleep(self.settings.timing.relist) => {}
+                    () = sleep(self.settings.timing.relist), if self.life == Life::Always => {}
                 }
                 pace.turn().await;
             };
@@ -151,7 +169,8 @@ impl Connection {
                 () = next => {}
             }
             let deadline = self.settings.timing.connect;
-            match self.look(&peer, deadline, &session.lists).await {
+            let looked = self.look(&peer, session.is_stateful, deadline, &session.lists);
+            match looked.await {
                 Ok(looked) => {
                     pace.looked(looked.looked_at);
                     session = self.up(looked, &session.lists);
@@ -164,6 +183,7 @@ impl Connection {
     async fn look(
         &self,
         peer: &Peer<RoleClient>,
+        is_stateful: bool,
         deadline: Duration,
         before: &Lists,
     ) -> Result<Session, Failure> {
@@ -172,6 +192,7 @@ impl Connection {
         let lists = Box::pin(Lists::fetch(peer, &self.settings.name, deadline, before)).await?;
         Ok(Session {
             peer: peer.clone(),
+            is_stateful,
             lists,
             looked_at,
         })
@@ -181,10 +202,15 @@ impl Connection {
         let (backend, tools) = (&self.settings.name, session.lists.tools.len());
         let session = Arc::new(session);
         let was = self.state.send_replace(State::Up(Arc::clone(&session)));
-        if !matches!(was, State::Up(_)) {
-            info!(%backend, tools, "backend is up");
+        match self.life {
+            Life::Once => debug!(%backend, tools, "a user's session is up"),
+            Life::Always => {
+                if !matches!(was, State::Up(_)) {
+                    info!(%backend, tools, "backend is up");
+                }
+                session.lists.faults.warn(&before.faults, backend);
+            }
         }
-        session.lists.faults.warn(&before.faults, backend);
         session
     }
 
@@ -192,8 +218,11 @@ impl Connection {
     fn down(&self, reason: &str) {
         let backend = &self.settings.name;
         let before = self.state.send_replace(State::Down(reason.into()));
-        if !matches!(before, State::Down(_)) {
-            warn!(%backend, reason, "backend is down");
+        match (self.life, before) {
+            (Life::Once, State::Up(_)) => debug!(%backend, reason, "a user's session has ended"),
+            (Life::Once, _) => warn!(%backend, reason, "a user's session could not be opened"),
+            (Life::Always, State::Down(_)) => {}
+            (Life::Always, _) => warn!(%backend, reason, "backend is down"),
         }
     }
 }

@@ -1,6 +1,13 @@
 //! The HTTP client of backends: it keeps their addresses, which may hold secrets, to itself.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::http::{HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect::Policy};
@@ -19,7 +26,24 @@ type HttpError = StreamableHttpError<reqwest::Error>;
 
 /// A client whose errors name no address.
 #[derive(Clone, Debug)]
-pub(super) struct HttpClient(Client);
+pub(super) struct HttpClient(Client, Sessions);
+
+/// Whether the server has given out a session; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sessions(Arc<AtomicBool>);
+
+impl Sessions {
+    pub(super) fn are_given(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn note(&self, posted: &StreamableHttpPostResponse) {
+        use StreamableHttpPostResponse::{Json, Sse};
+        if let Json(_, Some(_)) | Sse(_, Some(_)) = posted {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+}
 
 impl HttpClient {
     /// It follows no redirect: that would carry the backend's credentials elsewhere.
@@ -30,7 +54,11 @@ impl HttpClient {
             .connect_timeout(Duration::from_secs(10))
             .tcp_nodelay(true)
             .build()?;
-        Ok(Self(client))
+        Ok(Self(client, Sessions::default()))
+    }
+
+    pub(super) fn sessions(&self) -> Sessions {
+        self.1.clone()
     }
 }
 
@@ -99,7 +127,9 @@ impl StreamableHttpClient for HttpClient {
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let headers = with_trace(headers, &message);
         let posted = self.0.post_message(uri, message, session, auth, headers);
-        posted.await.map_err(without_url)
+        let posted = posted.await.map_err(without_url)?;
+        self.1.note(&posted);
+        Ok(posted)
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -115,7 +145,9 @@ impl StreamableHttpClient for HttpClient {
         let posted = self
             .0
             .post_message_with_max_sse_event_size(uri, message, session, auth, headers, most);
-        posted.await.map_err(without_url)
+        let posted = posted.await.map_err(without_url)?;
+        self.1.note(&posted);
+        Ok(posted)
     }
 
     async fn delete_session(

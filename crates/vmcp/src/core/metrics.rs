@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, counter::Counter},
+    metrics::{MetricType, counter::Counter, gauge::Gauge},
     registry::{Registry, Unit},
 };
 use tokio::{sync::watch, time::Instant};
@@ -51,6 +51,7 @@ impl Outcome {
 pub(super) struct Metrics {
     outcomes: [Counter; Outcome::ALL.len()],
     duration: TracedHistogram,
+    sessions: Gauge,
 }
 
 impl Metrics {
@@ -58,7 +59,13 @@ impl Metrics {
         Self {
             outcomes: Default::default(),
             duration: TracedHistogram::new(REQUEST_SECONDS.into_iter()),
+            sessions: Gauge::default(),
         }
+    }
+
+    /// So many users have a session of their own.
+    pub(super) fn sessions(&self, open: usize) {
+        self.sessions.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// A request that was not sent.
@@ -122,6 +129,14 @@ impl Collector for Backends {
                 let is_up = matches!(*state.borrow(), State::Up(_));
                 ([("backend", name.as_str())], i64::from(is_up))
             }),
+        )?;
+        gauges(
+            &mut encoder,
+            "vmcp_backend_sessions",
+            "Users with a session of their own at a backend",
+            self.0
+                .iter()
+                .map(|(name, _, metrics)| ([("backend", name.as_str())], metrics.sessions.get())),
         )?;
         counters(
             &mut encoder,

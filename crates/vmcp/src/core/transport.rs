@@ -91,11 +91,15 @@ impl Lifecycle {
 impl Transport {
     /// Connects, without a deadline of its own. Answers are not cached: rmcp's cache knows no
     /// callers, so one would read what another was answered, and an error would be an old answer.
+    ///
+    /// Also says whether the connection is a session that the backend may keep something in.
     pub(super) async fn connect<H: ClientHandler>(
         &self,
         handler: H,
         lifecycle: Lifecycle,
-    ) -> Result<RunningService<RoleClient, H>, ConnectError> {
+    ) -> Result<(RunningService<RoleClient, H>, bool), ConnectError> {
+        let is_legacy = lifecycle == Lifecycle::Initialize;
+        let mut sessions = None;
         let mode = lifecycle.mode();
         let connected = match self {
             Self::Http { url, headers } => {
@@ -104,6 +108,7 @@ impl Transport {
                     .max_concurrent_requests(MAX_CONCURRENT_REQUESTS)
                     .reinit_on_expired_session(true);
                 let client = HttpClient::new().map_err(ConnectError::Http)?;
+                sessions = Some(client.sessions());
                 let transport = StreamableHttpClientTransport::with_client(client, config);
                 serve_client_with_lifecycle(handler, transport, mode).await
             }
@@ -123,7 +128,9 @@ impl Transport {
         let running = connected.map_err(|error| ConnectError::Initialize(Box::new(error)))?;
         let no_cache = ClientCacheConfig::disabled();
         running.peer().set_response_cache_config(no_cache).await;
-        Ok(running)
+        // Without sessions over HTTP, each request is one of its own.
+        let is_stateful = is_legacy && sessions.is_none_or(|sessions| sessions.are_given());
+        Ok((running, is_stateful))
     }
 }
 

@@ -8,7 +8,7 @@ use rmcp::transport::{
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use vmcp::core::{BackendSettings, Timing, Transport};
+use vmcp::core::{BackendSettings, Sessions, Timing, Transport};
 
 use crate::counter::Counter;
 
@@ -85,6 +85,7 @@ pub(crate) fn over_http(name: &str, url: String) -> BackendSettings {
             headers: std::collections::HashMap::new(),
         },
         timing: timing(),
+        sessions: Sessions::Shared,
     }
 }
 
@@ -101,5 +102,6 @@ pub(crate) fn as_child(name: &str) -> BackendSettings {
             env: std::collections::BTreeMap::new(),
         },
         timing: timing(),
+        sessions: Sessions::Shared,
     }
 }

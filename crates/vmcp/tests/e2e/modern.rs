@@ -10,8 +10,7 @@ use std::{
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{net::TcpListener, task::JoinSet};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl Drop for Waiting {
 pub(crate) struct ModernBackend {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
-    _serve: AbortOnDropHandle<()>,
+    _serve: JoinSet<()>,
 }
 
 impl ModernBackend {
@@ -53,11 +52,12 @@ impl ModernBackend {
             .with_state(Arc::clone(&shared));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serve = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        let mut serve = JoinSet::new();
+        serve.spawn(async { axum::serve(listener, router).await.unwrap() });
         Self {
             address,
             shared,
-            _serve: AbortOnDropHandle::new(serve),
+            _serve: serve,
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) struct State {
 pub(crate) struct OddBackend {
     pub(crate) odd: Odd,
     pub(crate) address: SocketAddr,
+    sessions: Arc<LocalSessionManager>,
     _serve: AbortOnDropHandle<()>,
 }
 
@@ -70,7 +71,8 @@ impl OddBackend {
         let served = odd.clone();
         let sessions = Arc::new(LocalSessionManager::default());
         let config = StreamableHttpServerConfig::default();
-        let service = StreamableHttpService::new(move || Ok(served.clone()), sessions, config);
+        let kept = Arc::clone(&sessions);
+        let service = StreamableHttpService::new(move || Ok(served.clone()), kept, config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().fallback_service(service);
@@ -78,8 +80,16 @@ impl OddBackend {
         Self {
             odd,
             address,
+            sessions,
             _serve: AbortOnDropHandle::new(serve),
         }
+    }
+}
+
+impl OddBackend {
+    /// Sessions that are open.
+    pub(crate) async fn sessions(&self) -> usize {
+        self.sessions.sessions.read().await.len()
     }
 }
 

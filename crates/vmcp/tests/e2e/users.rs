@@ -1,13 +1,19 @@
 //! Users of one gateway do not see each other.
 
-use rmcp::model::{ReadResourceRequestParams, ReadResourceResponse, ResourceContents};
+use rmcp::model::{
+    CallToolRequestParams, ReadResourceRequestParams, ReadResourceResponse, ResourceContents,
+};
 use tokio::time::{Duration, sleep, timeout};
 use toolgate_limit::Identity;
-use vmcp::{Vmcp, VmcpError, core::Core};
+use vmcp::{
+    Vmcp, VmcpError,
+    core::{Core, Sessions},
+};
 
 use crate::{
     backend::{over_http, url},
     modern::ModernBackend,
+    odd::OddBackend,
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -66,5 +72,106 @@ async fn no_user_is_answered_from_what_the_backend_said_to_another() {
         drop(backend);
         let gone = read(&core, "bob", "note://mine").await.unwrap_err();
         assert!(!matches!(gone, VmcpError::Backend(_)), "{gone}");
+    }
+}
+
+/// A core whose users have sessions of their own at `backend`.
+async fn per_user(backend: &OddBackend, most: usize, idle: Duration) -> Core {
+    let mut settings = over_http("a", url(backend.address));
+    settings.sessions = Sessions::PerUser { most, idle };
+    let core = Core::start(vec![settings]);
+    until("it is listed", async || {
+        !resources(&core, "alice").await.is_empty()
+    })
+    .await;
+    core
+}
+
+async fn call(core: &Core, name: &str, tool: &'static str) -> Result<(), VmcpError> {
+    let call = CallToolRequestParams::new(tool);
+    core.call_tool(&user(name), call).await.map(drop)
+}
+
+async fn until_sessions(backend: &OddBackend, count: usize) {
+    until(&format!("{count} sessions"), async || {
+        backend.sessions().await == count
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_user_has_a_session_and_a_new_one_takes_the_place_of_the_longest_idle() {
+    let backend = OddBackend::start().await;
+    let core = per_user(&backend, 2, Duration::from_hours(1)).await;
+    // Who only lists needs none.
+    assert_eq!(backend.sessions().await, 1);
+    for _ in 0..2 {
+        call(&core, "alice", "a_echo").await.unwrap();
+        call(&core, "bob", "a_echo").await.unwrap();
+    }
+    assert_eq!(backend.sessions().await, 3);
+    call(&core, "carol", "a_echo").await.unwrap();
+    until_sessions(&backend, 3).await;
+
+    // Of three users two can have one. Those who use theirs keep them.
+    let waiting =
+        async { tokio::join!(call(&core, "bob", "a_wait"), call(&core, "carol", "a_wait")) };
+    let meanwhile = async {
+        let waits = async || {
+            let seen = backend.seen.lock().unwrap();
+            seen.iter().filter(|call| call.ends_with("wait")).count() == 2
+        };
+        until("both wait", waits).await;
+        let refused = call(&core, "alice", "a_echo")
+            .await
+            .unwrap_err()
+            .to_string();
+        let expected = "backend a failed: not sent, as all of its 2 sessions are in use";
+        assert_eq!(refused, expected);
+        backend.release.add_permits(2);
+    };
+    let ((bob, carol), ()) = tokio::join!(waiting, meanwhile);
+    bob.unwrap();
+    carol.unwrap();
+    call(&core, "alice", "a_echo").await.unwrap();
+    until_sessions(&backend, 3).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_idle_is_closed_and_opened_again_when_it_is_needed() {
+    let backend = OddBackend::start().await;
+    let core = per_user(&backend, 2, Duration::from_millis(200)).await;
+    for _ in 0..2 {
+        call(&core, "alice", "a_echo").await.unwrap();
+        until_sessions(&backend, 1).await;
+    }
+    // A request that takes longer than that keeps its session.
+    let waiting = call(&core, "alice", "a_wait");
+    let meanwhile = async {
+        sleep(Duration::from_millis(600)).await;
+        assert_eq!(backend.sessions().await, 2);
+        backend.release.add_permits(1);
+    };
+    let (waited, ()) = tokio::join!(waiting, meanwhile);
+    waited.unwrap();
+    until_sessions(&backend, 1).await;
+}
+
+/// A backend without sessions has one connection, however many users there are.
+#[tokio::test]
+async fn a_backend_without_sessions_is_asked_over_one_connection() {
+    let backend = ModernBackend::start("private").await;
+    let mut settings = over_http("a", url(backend.address));
+    let (most, idle) = (1, Duration::from_hours(1));
+    settings.sessions = Sessions::PerUser { most, idle };
+    let core = Core::start(vec![settings]);
+    until("it is listed", async || {
+        !resources(&core, "alice").await.is_empty()
+    })
+    .await;
+    let both = async { tokio::join!(call(&core, "alice", "a_wait"), call(&core, "bob", "a_wait")) };
+    tokio::select! {
+        _ = both => panic!("nobody ends them"),
+        () = until("both are there", async || backend.waiting() == 2) => {}
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    core::Timing,
+    core::{Sessions, Timing},
     testing::{attribute, exporting, named},
 };
 
@@ -19,6 +19,7 @@ fn destination() -> Destination {
             headers: HashMap::default(),
         },
         timing: Timing::default(),
+        sessions: Sessions::Shared,
     })
 }
 
