@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod access;
+mod announce;
 mod aside;
 mod authority;
 mod cluster;
