@@ -30,6 +30,38 @@ pub(crate) use metrics::{
 pub(crate) trait Observer: fmt::Debug + Send + Sync {
     /// Told of checks that were decided, or not, together. Peeks are none.
     fn decided(&self, decided: &Decided<'_>);
+
+    /// Told of so many checks that nobody waits for any more, after `took`.
+    fn given_up(&self, checks: u64, took: Duration) {
+        let _ = (checks, took);
+    }
+}
+
+/// Checks that are being decided. Dropped before they are, their time was up or whoever asked has gone.
+struct Deciding<'a> {
+    observers: &'a Observers,
+    checks: usize,
+    began: Instant,
+}
+
+impl Deciding<'_> {
+    fn decided(mut self, checks: &[Check], answers: &[Result<Answer, StoreError>]) {
+        self.checks = 0;
+        self.observers.decided(&Decided {
+            checks,
+            answers,
+            took: self.began.elapsed(),
+        });
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        if self.checks > 0 {
+            let checks = u64::try_from(self.checks).unwrap_or(u64::MAX);
+            self.observers.given_up(checks, self.began.elapsed());
+        }
+    }
 }
 
 /// Checks that were decided together, and their answers in the same order.
@@ -100,6 +132,12 @@ impl Observers {
             observer.decided(decided);
         }
     }
+
+    fn given_up(&self, checks: u64, took: Duration) {
+        for observer in &self.observers {
+            observer.given_up(checks, took);
+        }
+    }
 }
 
 /// Decides as the limiter that it holds, and tells observers.
@@ -120,13 +158,13 @@ impl ObservedLimiter {
         checks: &[Check],
         omit_buckets: bool,
     ) -> Vec<Result<Answer, StoreError>> {
-        let began = Instant::now();
+        let deciding = Deciding {
+            observers: &self.observers,
+            checks: checks.len(),
+            began: Instant::now(),
+        };
         let answers = self.limiter.check_all(checks, omit_buckets).await;
-        self.observers.decided(&Decided {
-            checks,
-            answers: &answers,
-            took: began.elapsed(),
-        });
+        deciding.decided(checks, &answers);
         answers
     }
 

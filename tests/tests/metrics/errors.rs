@@ -19,6 +19,7 @@ use crate::{
 };
 
 const ERRORS: &str = "toolgate_check_errors_total";
+const DURATIONS: &str = "toolgate_check_duration_seconds_count";
 const ALLOWED: &str =
     "{server=\"test/server\",decision=\"allowed\",scope=\"\",operation=\"server\"}";
 const GENEROUS: &str = "perUser: {maxTokens: 1000, refillPeriod: 24h}";
@@ -176,6 +177,7 @@ async fn a_call_that_is_given_up_is_counted() {
     let exposition = scrape(&limiter).await;
     assert_counted(&exposition, ERRORS, &[("{code=\"CANCELLED\"}", 1)]);
     assert_counted(&exposition, "toolgate_checks_total", &[(ALLOWED, 1)]);
+    assert_counted(&exposition, DURATIONS, &[("", 2)]);
 }
 
 #[tokio::test]
@@ -189,9 +191,8 @@ async fn checks_whose_time_is_up_are_counted() {
     );
     let exposition = scrape(&limiter).await;
     assert_counted(&exposition, ERRORS, &[("{code=\"DEADLINE_EXCEEDED\"}", 2)]);
-    // The first was decided; what was not has no duration.
-    let durations = "toolgate_check_duration_seconds_count";
-    assert_counted(&exposition, durations, &[("", 1)]);
+    // With the first, which was decided.
+    assert_counted(&exposition, DURATIONS, &[("", 3)]);
 }
 
 /// gRPC libraries end a call themselves when its time is up. Who waits on is told.

@@ -94,7 +94,7 @@ impl Metrics {
         let mut exposed = toolgate_telemetry::Metrics::new(self.exposed);
         exposed.histogram_in_seconds(
             "toolgate_check_duration",
-            "How long checks took to be decided, from when they were read to their answers",
+            "How long checks took from when they were read to their answers, or until they were given up",
             move || counters.durations(),
         );
         exposed

@@ -76,14 +76,25 @@ impl Observer for Tally {
             counted.renew(&self.policies);
             let mut count = 0;
             for (check, answer) in decided.each() {
-                let Ok(answer) = answer else { continue };
-                counted.counts.count(check, answer);
+                match answer {
+                    Ok(answer) => counted.counts.count(check, answer),
+                    // It took its time, which those that are refused at once did not.
+                    Err(error) if error.kind() == "timeout" => {}
+                    Err(_) => continue,
+                }
                 count += 1;
             }
             if count > 0 {
                 let took = decided.took.as_secs_f64();
                 counted.durations.observe(took, count, exemplar);
             }
+        });
+    }
+
+    fn given_up(&self, checks: u64, took: Duration) {
+        self.counted.write(|counted| {
+            let took = took.as_secs_f64();
+            counted.durations.observe(took, checks, None);
         });
     }
 }

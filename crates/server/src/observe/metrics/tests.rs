@@ -71,6 +71,35 @@ fn checks_of_a_group_are_observed_one_by_one_and_lead_to_a_sampled_trace() {
     assert!(text.contains("le=\"1.0\"} 6 # {"), "{text}");
 }
 
+/// The slowest checks of all were missing where one looks for slow checks.
+#[test]
+fn checks_that_time_out_or_are_given_up_have_a_duration() {
+    let counters = counters();
+    let tally = counters.tally_of_worker();
+    let late = || StoreError::Timeout {
+        after: Duration::from_millis(40),
+    };
+    let answers = [
+        Err(late()),
+        Err(StoreError::Partial(Box::new(late()))),
+        Err(StoreError::Overloaded),
+    ];
+    tally.decided(&Decided {
+        checks: &[check(None), check(None), check(None)],
+        answers: &answers,
+        took: Duration::from_millis(40),
+    });
+    tally.given_up(3, Duration::from_millis(500));
+    let mut metrics = toolgate_telemetry::Metrics::new(Exposed::default());
+    metrics.histogram_in_seconds("took", "How long", move || counters.durations());
+    let text = metrics.exposition().expect("it can be shown");
+    assert!(text.contains("took_seconds_count 5\n"), "{text}");
+    assert!(
+        text.contains("took_seconds_bucket{le=\"0.25\"} 2\n"),
+        "{text}"
+    );
+}
+
 #[test]
 fn what_workers_have_counted_is_one_series() {
     let counters = counters();
