@@ -13,7 +13,7 @@ mod span;
 mod status;
 mod stream;
 
-pub(crate) use admin::{ActivityReader, Admin};
+pub(crate) use admin::{ActivityReader, Admin, Readings};
 pub(crate) use caller::{Caller, CallerRules};
 pub(crate) use health::ServiceHealth;
 pub(crate) use limiter::LimiterGrpc;

@@ -23,6 +23,7 @@ mod connection;
 mod grpc;
 mod health;
 mod http;
+mod latest;
 mod listen;
 mod observe;
 mod outage;

@@ -32,8 +32,8 @@ use crate::{
     bound::Bound,
     connection::{Connections, Terms},
     grpc::{
-        ActivityReader, Admin, CallerRules, Index, LimiterGrpc, OlderName, Peer, Reflection,
-        ServiceHealth,
+        ActivityReader, Admin, CallerRules, Index, LimiterGrpc, OlderName, Peer, Readings,
+        Reflection, ServiceHealth,
     },
     health::Monitor,
     http,
@@ -263,6 +263,7 @@ impl Server {
             registry: Arc::clone(&self.registry),
             stores: self.stores.clone(),
             observation: self.observation.clone(),
+            readings: Readings::default(),
             health: ServiceHealth::new(),
             index: Arc::new(index()?),
             terms: Terms {
@@ -282,6 +283,7 @@ struct Wiring {
     registry: Arc<Registry>,
     stores: Stores,
     observation: Observation,
+    readings: Readings,
     health: ServiceHealth,
     index: Arc<Index>,
     terms: Terms,
@@ -292,7 +294,7 @@ impl Wiring {
     fn connections(&self) -> Connections {
         let observers = self.observation.of_worker();
         let errors = observers.errors.clone();
-        let activity = self.observation.activity.clone();
+        let activity = (self.observation.activity.clone(), self.readings.clone());
         let routes = services(
             &self.registry,
             &self.stores,
@@ -352,11 +354,11 @@ fn services(
     registry: &Arc<Registry>,
     stores: &Stores,
     checks: Bound,
-    activity: Activity,
+    (activity, readings): (Activity, Readings),
     observers: Observers,
 ) -> Routes {
     let limiter = stores.limiter(&(Arc::clone(registry) as _));
-    let activity = ActivityReader::new(activity, limiter.clone(), checks);
+    let activity = ActivityReader::new(activity, limiter.clone(), checks, readings);
     let admin = Admin::new(limiter.clone(), Arc::clone(registry), activity);
     let errors = observers.errors.clone();
     let limiter = ObservedLimiter::new(limiter, observers);

@@ -5,6 +5,7 @@ mod fingerprint;
 
 use std::sync::Arc;
 
+use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 use toolgate_limit::{Identity, Policies as _, Policy, Timestamp};
 use toolgate_policy::{Diagnostics, Registry};
@@ -21,7 +22,7 @@ use toolgate_proto::{
 
 use super::status;
 use crate::outage::ReplicaLimiter;
-pub(crate) use activity::ActivityReader;
+pub(crate) use activity::{ActivityReader, Readings};
 
 /// Policies in one page when the caller does not say how many, and at most.
 const PAGE_SIZE: (usize, usize) = (100, 1_000);
@@ -54,17 +55,6 @@ impl Admin {
             .ok_or_else(|| status::no_policy(&server))
     }
 
-    fn to_message(&self, policy: &Policy) -> pb::Policy {
-        pb::Policy {
-            origin: self
-                .registry
-                .origin(policy.server())
-                .map(|origin| origin.to_string())
-                .unwrap_or_default(),
-            ..policy.into()
-        }
-    }
-
     fn reload_status(&self) -> ReloadStatus {
         let status = self.registry.status();
         ReloadStatus {
@@ -87,24 +77,12 @@ impl AdminService for Admin {
     ) -> Result<Response<ListPoliciesResponse>, Status> {
         let request = request.into_inner();
         let size = at_most(request.page_size, PAGE_SIZE, "page_size").map_err(status::invalid)?;
-        let snapshot = self.registry.snapshot();
-        // A token is the last server of the page before, so pages hold together when policies
-        // come and go in between.
-        let after = request.page_token;
-        let mut rest = snapshot
-            .policies()
-            .into_iter()
-            .filter(|policy| policy.server().as_str() > after.as_str());
-        let page: Vec<_> = rest.by_ref().take(size).collect();
-        let next_page_token = match (page.last(), rest.next()) {
-            (Some(last), Some(_)) => last.server().to_string(),
-            _ => String::new(),
-        };
+        let registry = Arc::clone(&self.registry);
+        // Of many policies that takes a while, which checks of this worker would wait for.
+        let page = spawn_blocking(move || page(&registry, size, &request.page_token));
+        let (policies, next_page_token) = page.await.map_err(|_| status::failed())?;
         Ok(Response::new(ListPoliciesResponse {
-            policies: page
-                .into_iter()
-                .map(|policy| self.to_message(policy))
-                .collect(),
+            policies,
             next_page_token,
             reload: Some(self.reload_status()),
         }))
@@ -116,7 +94,7 @@ impl AdminService for Admin {
     ) -> Result<Response<GetPolicyResponse>, Status> {
         let policy = self.policy(&request.into_inner().server)?;
         Ok(Response::new(GetPolicyResponse {
-            policy: Some(self.to_message(&policy)),
+            policy: Some(to_message(&self.registry, &policy)),
         }))
     }
 
@@ -158,7 +136,32 @@ impl AdminService for Admin {
         request: Request<GetActivityRequest>,
     ) -> Result<Response<GetActivityResponse>, Status> {
         let read = self.activity.read(request.get_ref(), self.reload_status());
-        Ok(Response::new(read.await.map_err(status::invalid)?))
+        Ok(Response::new(read.await?))
+    }
+}
+
+/// Up to `size` policies, and the token of the next page: the last server of this one, so pages hold
+/// together when policies come and go in between.
+fn page(registry: &Registry, size: usize, after: &str) -> (Vec<pb::Policy>, String) {
+    let snapshot = registry.snapshot();
+    let mut rest = snapshot
+        .policies()
+        .into_iter()
+        .filter(|policy| policy.server().as_str() > after);
+    let page: Vec<_> = rest.by_ref().take(size).collect();
+    let next = match (page.last(), rest.next()) {
+        (Some(last), Some(_)) => last.server().to_string(),
+        _ => String::new(),
+    };
+    let messages = page.into_iter().map(|policy| to_message(registry, policy));
+    (messages.collect(), next)
+}
+
+fn to_message(registry: &Registry, policy: &Policy) -> pb::Policy {
+    let origin = registry.origin(policy.server());
+    pb::Policy {
+        origin: origin.map(|origin| origin.to_string()).unwrap_or_default(),
+        ..policy.into()
     }
 }
 

@@ -1,9 +1,10 @@
 //! `GetActivity`: what this replica has decided, how it does, and what is hot.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tokio::time::timeout;
+use tonic::Status;
 use toolgate_limit::{BucketStatus, Check, Identity, Limit, OperationKind, Scope};
 use toolgate_proto::pb::{
     self, CheckOutcome, GetActivityRequest, GetActivityResponse, ReloadStatus, limit::Operation,
@@ -12,7 +13,9 @@ use toolgate_proto::pb::{
 use super::{fingerprint::Fingerprint, timestamp};
 use crate::{
     bound::Bound,
-    observe::{Activity, Course, HotBucket, Target},
+    grpc::status,
+    latest::Latest,
+    observe::{Activity, Counters, Course, HotBucket, Target},
     outage::ReplicaLimiter,
 };
 
@@ -29,17 +32,38 @@ pub(crate) struct ActivityReader {
     activity: Activity,
     limiter: ReplicaLimiter,
     checks: Bound,
-    policies: Fingerprint,
+    readings: Readings,
+}
+
+/// What all readers of a process share: as much as the policies and the users have names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readings {
+    counts: Latest<Vec<pb::CheckCount>>,
+    hot: Latest<Hot>,
+    policies: Latest<String>,
+    fingerprint: Arc<Fingerprint>,
+}
+
+/// The hottest buckets, as many as a caller may ask for.
+#[derive(Debug)]
+struct Hot {
+    error: f64,
+    buckets: Vec<HotBucket>,
 }
 
 impl ActivityReader {
     /// Asks `limiter` for the tokens of hot buckets, and `checks` for those in flight.
-    pub(crate) const fn new(activity: Activity, limiter: ReplicaLimiter, checks: Bound) -> Self {
+    pub(crate) const fn new(
+        activity: Activity,
+        limiter: ReplicaLimiter,
+        checks: Bound,
+        readings: Readings,
+    ) -> Self {
         Self {
             activity,
             limiter,
             checks,
-            policies: Fingerprint::new(),
+            readings,
         }
     }
 
@@ -47,13 +71,17 @@ impl ActivityReader {
         &self,
         request: &GetActivityRequest,
         reload: ReloadStatus,
-    ) -> Result<GetActivityResponse, toolgate_proto::InvalidField> {
-        let most = super::at_most(request.max_hot_buckets, HOT_BUCKETS, "max_hot_buckets")?;
-        let hot = self.activity.hot_buckets();
-        let hot_bucket_error = hot.error();
-        let hot_buckets = join_all(hot.hottest(most).into_iter().map(|hot| self.look(hot)));
-        let hot_buckets = hot_buckets.await;
+    ) -> Result<GetActivityResponse, Status> {
+        let most = super::at_most(request.max_hot_buckets, HOT_BUCKETS, "max_hot_buckets");
+        let most = most.map_err(status::invalid)?;
+        let hot = self.hot().await.ok_or_else(status::failed)?;
+        let hot_buckets = hot.hottest(most).map(|hot| self.look(hot));
+        let hot_buckets = join_all(hot_buckets).await;
         let replica = self.activity.replica();
+        // After the waiting, so that counts are of this time.
+        let read_at = self.activity.now();
+        let counts = self.counts().await.ok_or_else(status::failed)?;
+        let policies = self.policies().await.ok_or_else(status::failed)?;
         Ok(GetActivityResponse {
             replica: Some(pb::Replica {
                 id: replica.id.clone(),
@@ -61,47 +89,47 @@ impl ActivityReader {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at: Some(timestamp(replica.started_at)),
             }),
-            // After the waiting, so that counts are of this time.
-            read_at: Some(timestamp(self.activity.now())),
-            counts: self.counts(),
+            read_at: Some(timestamp(read_at)),
+            counts: Vec::clone(&counts),
             counts_checks: self.activity.counters().is_some(),
             in_flight: u64::try_from(self.checks.taken()).unwrap_or(u64::MAX),
             store: Some(self.store_status()),
             reload: Some(reload),
-            policies: self.policies.of(&self.limiter.snapshot()),
+            policies: String::clone(&policies),
             hot_buckets,
-            hot_bucket_error,
+            hot_bucket_error: hot.error,
         })
     }
 
-    /// Each server, outcome and limit once, however many workers and operations have it.
-    fn counts(&self) -> Vec<pb::CheckCount> {
+    async fn hot(&self) -> Option<Arc<Hot>> {
+        let activity = self.activity.clone();
+        let hot = self.readings.hot.make(move || {
+            let hot = activity.hot_buckets();
+            Hot {
+                error: hot.error(),
+                buckets: hot.hottest(HOT_BUCKETS.1),
+            }
+        });
+        hot.await
+    }
+
+    async fn counts(&self) -> Option<Arc<Vec<pb::CheckCount>>> {
         let Some(counters) = self.activity.counters() else {
-            return Vec::new();
+            return Some(Arc::default());
         };
-        let mut counts: HashMap<_, u64> = HashMap::new();
-        for counted in counters.by_limit() {
-            let server = counted.server.as_ref().map(ToString::to_string);
-            let key = (
-                server.unwrap_or_default(),
-                outcome(counted.course),
-                counted
-                    .limit
-                    .map(|limit| limit_of(limit.scope, limit.target)),
-            );
-            *counts.entry(key).or_default() += counted.count;
-        }
-        let errors = counters.errors();
-        if errors > 0 {
-            counts.insert((String::new(), CheckOutcome::Error, None), errors);
-        }
-        let message = |((server, outcome, limit), count)| pb::CheckCount {
-            server,
-            outcome: CheckOutcome::into(outcome),
-            limit,
-            count,
-        };
-        counts.into_iter().map(message).collect()
+        let counters = counters.clone();
+        let counts = self.readings.counts.make(move || counts(&counters));
+        counts.await
+    }
+
+    async fn policies(&self) -> Option<Arc<String>> {
+        let snapshot = self.limiter.snapshot();
+        let fingerprint = Arc::clone(&self.readings.fingerprint);
+        let policies = self
+            .readings
+            .policies
+            .make(move || fingerprint.of(&snapshot));
+        policies.await
     }
 
     fn store_status(&self) -> pb::StoreStatus {
@@ -116,8 +144,8 @@ impl ActivityReader {
     }
 
     /// The bucket with its tokens, if the store shows them in time.
-    async fn look(&self, hot: HotBucket) -> pb::HotBucket {
-        let status = timeout(STORE_PATIENCE, self.status(&hot)).await;
+    async fn look(&self, hot: &HotBucket) -> pb::HotBucket {
+        let status = timeout(STORE_PATIENCE, self.status(hot)).await;
         let status = status.ok().flatten();
         pb::HotBucket {
             server: hot.limit.server().to_string(),
@@ -148,6 +176,45 @@ impl ActivityReader {
         let mut buckets = answer.buckets.into_iter();
         buckets.find(|bucket| is_meant(&bucket.limit))
     }
+}
+
+impl Hot {
+    /// At each scope the first `most`.
+    fn hottest(&self, most: usize) -> impl Iterator<Item = &HotBucket> {
+        let of_users = |is_user: bool| {
+            let buckets = self.buckets.iter();
+            let of_scope = buckets.filter(move |bucket| bucket.identity.is_some() == is_user);
+            of_scope.take(most)
+        };
+        of_users(false).chain(of_users(true))
+    }
+}
+
+/// Each server, outcome and limit once, however many workers and operations have it.
+fn counts(counters: &Counters) -> Vec<pb::CheckCount> {
+    let mut counts: HashMap<_, u64> = HashMap::new();
+    for counted in counters.by_limit() {
+        let server = counted.server.as_ref().map(ToString::to_string);
+        let key = (
+            server.unwrap_or_default(),
+            outcome(counted.course),
+            counted
+                .limit
+                .map(|limit| limit_of(limit.scope, limit.target)),
+        );
+        *counts.entry(key).or_default() += counted.count;
+    }
+    let errors = counters.errors();
+    if errors > 0 {
+        counts.insert((String::new(), CheckOutcome::Error, None), errors);
+    }
+    let message = |((server, outcome, limit), count)| pb::CheckCount {
+        server,
+        outcome: CheckOutcome::into(outcome),
+        limit,
+        count,
+    };
+    counts.into_iter().map(message).collect()
 }
 
 const fn outcome(course: Course) -> CheckOutcome {

@@ -9,17 +9,13 @@ use sha2::{Digest as _, Sha256};
 use toolgate_limit::{Mode, Policy, Scope, Snapshot};
 
 /// The last fingerprint that was asked for: it is made once a generation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fingerprint(Mutex<Option<(u64, String)>>);
 
 /// So many bytes of the hash are shown, twice as many letters.
 const SHOWN: usize = 8;
 
 impl Fingerprint {
-    pub(super) const fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
     /// That of the policies of `snapshot`: by what they limit, whatever their generation is and
     /// wherever they were read.
     pub(super) fn of(&self, snapshot: &Snapshot) -> String {
@@ -84,7 +80,7 @@ mod tests {
     }
 
     fn of(generation: u64, policies: Vec<Policy>) -> String {
-        Fingerprint::new().of(&Snapshot::new(generation, policies))
+        Fingerprint::default().of(&Snapshot::new(generation, policies))
     }
 
     #[test]
@@ -106,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_new_generation_has_a_new_one() {
-        let fingerprint = Fingerprint::new();
+        let fingerprint = Fingerprint::default();
         let of = |generation, capacity| {
             let policies = [policy("a", Mode::Enforce, capacity, &[])];
             fingerprint.of(&Snapshot::new(generation, policies))
