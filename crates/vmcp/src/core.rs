@@ -24,6 +24,7 @@ use toolgate_limit::{Identity, OperationKind};
 
 use crate::{Prepared, Vmcp, VmcpError, span};
 
+mod answer;
 mod backend;
 mod backoff;
 mod call;
@@ -34,6 +35,7 @@ mod http;
 mod link;
 mod lists;
 mod look;
+mod mend;
 mod meta;
 mod metrics;
 mod name;
@@ -41,6 +43,7 @@ mod paging;
 mod result_type;
 mod sessions;
 mod slots;
+mod stdio;
 mod transport;
 mod uri;
 mod user;

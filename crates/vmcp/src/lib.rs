@@ -34,6 +34,7 @@ pub mod core;
 mod embedded;
 mod error;
 mod gate;
+mod json;
 mod optimizer;
 mod rate_limited;
 pub mod rejection;

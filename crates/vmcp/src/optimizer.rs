@@ -19,7 +19,7 @@ use rmcp::model::{
 use serde_json::json;
 use toolgate_limit::{Identity, OperationKind};
 
-use crate::{Prepared, Vmcp, VmcpError, rejection::tool_error, span};
+use crate::{Prepared, Vmcp, VmcpError, json::unmarked, rejection::tool_error, span};
 
 mod arguments;
 mod search;
@@ -68,7 +68,8 @@ impl Optimizer {
         let metrics = TokenMetrics::of(index.tools(), &found);
         let answer = json!({"tools": found, "token_metrics": metrics});
         // Beside the structured form as text, for clients that know no other.
-        let mut result = CallToolResult::success(vec![ContentBlock::text(answer.to_string())]);
+        let text = unmarked(&answer.to_string()).into_owned();
+        let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
         result.structured_content = Some(answer);
         Ok(result)
     }

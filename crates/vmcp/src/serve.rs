@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use crate::{
     Vmcp,
     auth::{Authenticator, ProtectedResource},
+    json::MOST_GROWTH,
     rejection::Rejection,
 };
 
@@ -119,7 +120,7 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
         .with_legacy_session_mode(false)
         // The status of a denial is known only once its body is.
         .with_json_response(true)
-        .with_max_request_body_bytes(MAX_BODY_BYTES)
+        .with_max_request_body_bytes(MOST_GROWTH * MAX_BODY_BYTES)
         // The guard has checked it, before it was asked who calls.
         .disable_allowed_hosts();
     let sessions = Arc::new(NeverSessionManager::default());

@@ -7,6 +7,8 @@ use rmcp::{
     transport::{DynamicTransportError, streamable_http_client::StreamableHttpError},
 };
 
+use super::answer;
+
 type HttpError = StreamableHttpError<reqwest::Error>;
 
 /// Why there is no result. It names no address, so callers may see it.
@@ -38,6 +40,9 @@ pub(super) enum Unusable {
 impl Failure {
     pub(super) fn of(error: ServiceError) -> Self {
         match error {
+            ServiceError::McpError(error) if error.code == answer::TOO_LARGE => {
+                Self::Unusable(Unusable::TooLarge(answer::MAX_BYTES))
+            }
             ServiceError::McpError(error) => Self::Refused(error),
             ServiceError::UnexpectedResponse => Self::Unusable(Unusable::Nonsense),
             ServiceError::TransportSend(error) => {
@@ -77,10 +82,7 @@ impl fmt::Display for Failure {
             }
             Self::Unusable(Unusable::Nonsense) => f.write_str("its answer is none to this request"),
             Self::Late(within) => write!(f, "no answer within {within:?}"),
-            // Of an event that is too large rmcp says no more than that the stream has ended.
-            Self::Broken => {
-                f.write_str("the connection broke before an answer (one of over 16 MiB breaks it)")
-            }
+            Self::Broken => f.write_str("the connection broke before an answer"),
         }
     }
 }
@@ -93,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    const BROKEN: &str = "the connection broke before an answer (one of over 16 MiB breaks it)";
+    const BROKEN: &str = "the connection broke before an answer";
 
     #[test]
     fn what_went_wrong_is_told_apart() {

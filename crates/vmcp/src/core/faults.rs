@@ -43,6 +43,11 @@ impl Faults {
         );
     }
 
+    /// Items of `list` could not be read: `which`, and why.
+    pub(super) fn left_out(&mut self, list: &'static str, which: &[String]) {
+        self.told(list, "these cannot be read and are left out", which);
+    }
+
     /// Finds names that limits cannot tell apart, or cannot name at all.
     pub(super) fn inspect(&mut self, lists: &Lists) {
         let tools = || lists.tools.iter().map(|tool| tool.name.as_ref());
@@ -72,13 +77,21 @@ impl Faults {
             (odd, "no policy can limit these by name"),
             (twice, "these are listed more than once"),
         ] {
-            if !names.is_empty() {
-                let count = names.len();
-                let examples = names.iter().take(EXAMPLES);
-                let examples: Vec<_> = examples.map(|name| start_of(name)).collect();
-                self.add(list, format!("{what}: {count}, as {examples:?}"), "");
-            }
+            self.told(list, what, &names);
         }
+    }
+
+    fn told(&mut self, list: &'static str, what: &str, which: &[impl AsRef<str>]) {
+        if which.is_empty() {
+            return;
+        }
+        let examples = which.iter().take(EXAMPLES);
+        let examples: Vec<_> = examples.map(|name| start_of(name.as_ref())).collect();
+        self.add(
+            list,
+            format!("{what}: {}, as {examples:?}", which.len()),
+            "",
+        );
     }
 
     fn add(&mut self, list: &'static str, what: String, said: &str) {

@@ -9,22 +9,54 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderName, HeaderValue};
-use reqwest::{Client, Url, redirect::Policy};
+use axum::http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect::Policy};
 use rmcp::{
-    model::{ClientJsonRpcMessage, ClientRequest, RequestParamsMeta as _},
+    model::{
+        ClientJsonRpcMessage, ClientRequest, ErrorData, RequestParamsMeta as _,
+        ServerJsonRpcMessage,
+    },
     transport::{
         common::client_side_sse::BoxedSseResponse,
         streamable_http_client::{
-            StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+            AuthRequiredError, HttpStatusError, StreamableHttpClient, StreamableHttpError,
+            StreamableHttpPostResponse,
         },
     },
 };
 use toolgate_limit::TraceContext;
 
+use super::answer::{self, Answer};
+use crate::json::unmarked_bytes;
+
+mod body;
+mod session;
+
+use body::Kind;
+
 type HttpError = StreamableHttpError<reqwest::Error>;
 
-/// A client whose errors name no address.
+/// The most bytes of an answer that is no success.
+const MOST_OF_ERROR: usize = 64 * 1024;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const BOTH: HeaderValue = HeaderValue::from_static("text/event-stream, application/json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What goes with a request, beside its message.
+#[derive(Clone, Debug)]
+struct With {
+    uri: Arc<str>,
+    session: Option<Arc<str>>,
+    auth: Option<String>,
+    headers: HashMap<HeaderName, HeaderValue>,
+}
+
+/// A client whose errors name no address, and hold nothing of an answer.
 #[derive(Clone, Debug)]
 pub(super) struct HttpClient(Client, Sessions);
 
@@ -75,13 +107,6 @@ pub(super) fn shown(url: &str) -> String {
     url.into()
 }
 
-fn without_url(error: HttpError) -> HttpError {
-    match error {
-        HttpError::Client(error) => HttpError::Client(error.without_url()),
-        other => other,
-    }
-}
-
 /// `headers`, and where `message` belongs in a trace: proxies on the way look at headers alone.
 fn with_trace(
     mut headers: HashMap<HeaderName, HeaderValue>,
@@ -114,6 +139,116 @@ fn with_trace(
     headers
 }
 
+impl HttpClient {
+    /// Its answer's head. This client's own headers count before those of the configuration.
+    async fn send(
+        request: RequestBuilder,
+        with: &With,
+        own: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response, HttpError> {
+        let mut headers: axum::http::HeaderMap = with.headers.clone().into_iter().collect();
+        for (name, value) in own {
+            headers.insert(name, value.clone());
+        }
+        let auth = with.auth.as_ref().map(|token| format!("Bearer {token}"));
+        let texts = [
+            (SESSION, with.session.as_deref()),
+            (AUTHORIZATION, auth.as_deref()),
+        ];
+        for (name, text) in texts {
+            if let Some(value) = text.and_then(|text| text.parse().ok()) {
+                headers.insert(name, value);
+            }
+        }
+        let sent = request.headers(headers).send().await;
+        sent.map_err(|error| HttpError::Client(error.without_url()))
+    }
+
+    async fn post(&self, with: &With, message: Vec<u8>) -> Result<Response, HttpError> {
+        let own = [(ACCEPT, BOTH), (CONTENT_TYPE, JSON)];
+        Self::send(self.0.post(&*with.uri).body(message), with, &own).await
+    }
+
+    async fn ask(
+        &self,
+        with: With,
+        message: ClientJsonRpcMessage,
+        most: usize,
+    ) -> Result<StreamableHttpPostResponse, HttpError> {
+        let text = unmarked_bytes(serde_json::to_vec(&message)?);
+        let response = self.post(&with, text).await?;
+        let status = response.status();
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        if status == StatusCode::NOT_FOUND && with.session.is_some() {
+            return Err(HttpError::SessionExpired);
+        }
+        let ClientJsonRpcMessage::Request(request) = message else {
+            // Nothing is answered to it.
+            return if status.is_success() {
+                Ok(StreamableHttpPostResponse::Accepted)
+            } else {
+                Err(refused(status))
+            };
+        };
+        let session = response.headers().get(SESSION);
+        let session = session.and_then(|id| Some(id.to_str().ok()?.to_owned()));
+        let body = match Kind::of(&response) {
+            Kind::Events if status.is_success() => {
+                let events = body::events(response, most, Some(request.id));
+                return Ok(StreamableHttpPostResponse::Sse(events, session));
+            }
+            Kind::Other if status.is_success() => {
+                return Err(HttpError::UnexpectedContentType(None));
+            }
+            Kind::Json if status.is_success() => body::read(response, answer::MAX_BYTES).await?,
+            Kind::Json => body::read(response, MOST_OF_ERROR)
+                .await
+                .unwrap_or_default(),
+            Kind::Events | Kind::Other => Vec::new(),
+        };
+        let answer = answer::read(&body);
+        let answer = answer.map(|(message, _)| Answer::to(&request.id, message));
+        if with.session.is_some()
+            && session::is_doubtful(status, answer.as_ref())
+            && self.has_lost(&with).await
+        {
+            return Err(HttpError::SessionExpired);
+        }
+        let is_discover = matches!(request.request, ClientRequest::DiscoverRequest(_));
+        match answer {
+            _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                Err(refused(status))
+            }
+            Some(Answer::Own(message) | Answer::Adopted(message)) => {
+                Ok(StreamableHttpPostResponse::Json(message, session))
+            }
+            // How a server of before 2026-07-28 answers what it does not know.
+            _ if is_discover && status.is_client_error() && with.session.is_none() => {
+                let error = ErrorData::invalid_request(format!("HTTP status {status}"), None);
+                let error = ServerJsonRpcMessage::error(error, Some(request.id));
+                Ok(StreamableHttpPostResponse::Json(error, None))
+            }
+            _ if status.is_success() => {
+                let what = "it holds no answer to the request";
+                Err(HttpError::UnexpectedServerResponse(what.into()))
+            }
+            _ => Err(refused(status)),
+        }
+    }
+}
+
+/// Why an answer with `status` is none.
+fn refused(status: StatusCode) -> HttpError {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            HttpError::AuthRequired(AuthRequiredError::new(status.to_string()))
+        }
+        status => HttpError::HttpStatus(HttpStatusError::new(status.as_u16(), None)),
+    }
+}
+
 impl StreamableHttpClient for HttpClient {
     type Error = reqwest::Error;
 
@@ -125,11 +260,9 @@ impl StreamableHttpClient for HttpClient {
         auth: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        let headers = with_trace(headers, &message);
-        let posted = self.0.post_message(uri, message, session, auth, headers);
-        let posted = posted.await.map_err(without_url)?;
-        self.1.note(&posted);
-        Ok(posted)
+        let most = answer::MAX_BYTES;
+        self.post_message_with_max_sse_event_size(uri, message, session, auth, headers, most)
+            .await
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -142,10 +275,13 @@ impl StreamableHttpClient for HttpClient {
         most: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let headers = with_trace(headers, &message);
-        let posted = self
-            .0
-            .post_message_with_max_sse_event_size(uri, message, session, auth, headers, most);
-        let posted = posted.await.map_err(without_url)?;
+        let with = With {
+            uri,
+            session,
+            auth,
+            headers,
+        };
+        let posted = self.ask(with, message, most).await?;
         self.1.note(&posted);
         Ok(posted)
     }
@@ -157,8 +293,19 @@ impl StreamableHttpClient for HttpClient {
         auth: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<(), HttpError> {
-        let deleted = self.0.delete_session(uri, session, auth, headers);
-        deleted.await.map_err(without_url)
+        let with = With {
+            uri,
+            session: Some(session),
+            auth,
+            headers,
+        };
+        let response = Self::send(self.0.delete(&*with.uri), &with, &[]).await?;
+        match response.status() {
+            // Sessions need not be ended by their clients.
+            StatusCode::METHOD_NOT_ALLOWED => Ok(()),
+            status if status.is_success() => Ok(()),
+            status => Err(refused(status)),
+        }
     }
 
     async fn get_stream(
@@ -169,8 +316,9 @@ impl StreamableHttpClient for HttpClient {
         auth: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<BoxedSseResponse, HttpError> {
-        let opened = self.0.get_stream(uri, session, last_event, auth, headers);
-        opened.await.map_err(without_url)
+        let most = answer::MAX_BYTES;
+        self.get_stream_with_max_sse_event_size(uri, session, last_event, auth, headers, most)
+            .await
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -182,9 +330,22 @@ impl StreamableHttpClient for HttpClient {
         headers: HashMap<HeaderName, HeaderValue>,
         most: usize,
     ) -> Result<BoxedSseResponse, HttpError> {
-        let opened = self
-            .0
-            .get_stream_with_max_sse_event_size(uri, session, last_event, auth, headers, most);
-        opened.await.map_err(without_url)
+        let with = With {
+            uri,
+            session,
+            auth,
+            headers,
+        };
+        let mut own = vec![(ACCEPT, BOTH)];
+        if let Some(id) = last_event.and_then(|id| id.parse().ok()) {
+            own.push((LAST_EVENT, id));
+        }
+        let response = Self::send(self.0.get(&*with.uri), &with, &own).await?;
+        match response.status() {
+            StatusCode::METHOD_NOT_ALLOWED => Err(HttpError::ServerDoesNotSupportSse),
+            status if !status.is_success() => Err(refused(status)),
+            _ if Kind::of(&response) != Kind::Events => Err(HttpError::UnexpectedContentType(None)),
+            _ => Ok(body::events(response, most, None)),
+        }
     }
 }

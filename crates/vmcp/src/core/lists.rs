@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rmcp::{
     Peer, RoleClient, ServiceError,
-    model::{ErrorCode, PaginatedRequestParams, Prompt, Resource, ResourceTemplate, Tool},
+    model::{
+        ErrorCode, MetaObject, PaginatedRequestParams, Prompt, Resource, ResourceTemplate, Tool,
+    },
 };
 use serde::Serialize;
 use tokio::join;
@@ -14,7 +16,8 @@ use super::{
     BackendName,
     failure::Failure,
     faults::Faults,
-    paging::{self, Cut},
+    mend,
+    paging::{self, Cut, Page, Read},
 };
 
 /// What a backend has listed, under the names by which clients know it.
@@ -49,19 +52,27 @@ impl Lists {
         let (tools, prompts, resources, templates) = join!(
             list(offers.tools.is_some(), deadline, |page| async {
                 let page = peer.list_tools(page).await?;
-                Ok((page.tools, page.next_cursor))
+                Ok(page_of(page.tools, page.meta.as_ref(), page.next_cursor))
             }),
             list(offers.prompts.is_some(), deadline, |page| async {
                 let page = peer.list_prompts(page).await?;
-                Ok((page.prompts, page.next_cursor))
+                Ok(page_of(page.prompts, page.meta.as_ref(), page.next_cursor))
             }),
             list(has_resources, deadline, |page| async {
                 let page = peer.list_resources(page).await?;
-                Ok((page.resources, page.next_cursor))
+                Ok(page_of(
+                    page.resources,
+                    page.meta.as_ref(),
+                    page.next_cursor,
+                ))
             }),
             list(has_resources, deadline, |page| async {
                 let page = peer.list_resource_templates(page).await?;
-                Ok((page.resource_templates, page.next_cursor))
+                Ok(page_of(
+                    page.resource_templates,
+                    page.meta.as_ref(),
+                    page.next_cursor,
+                ))
             }),
         );
         let mut answers = Answers::default();
@@ -118,7 +129,15 @@ impl Lists {
 }
 
 /// A list as it came, if the backend promises one.
-type Listed<T> = Option<Result<(Vec<T>, Option<Cut>), Failure>>;
+type Listed<T> = Option<Result<Read<T>, Failure>>;
+
+fn page_of<T>(items: Vec<T>, meta: Option<&MetaObject>, next: Option<String>) -> Page<T> {
+    Page {
+        items,
+        left_out: mend::left_out(meta.map(|meta| &meta.0)),
+        next,
+    }
+}
 
 async fn list<T, F>(
     is_promised: bool,
@@ -126,8 +145,8 @@ async fn list<T, F>(
     page: impl FnMut(Option<PaginatedRequestParams>) -> F,
 ) -> Listed<T>
 where
-    T: Serialize,
-    F: Future<Output = Result<(Vec<T>, Option<String>), ServiceError>>,
+    T: Serialize + PartialEq,
+    F: Future<Output = Result<Page<T>, ServiceError>>,
 {
     if !is_promised {
         return None;
@@ -155,8 +174,13 @@ impl Answers {
     ) -> Vec<T> {
         let failure = match listed {
             None => return Vec::new(),
-            Some(Ok((mut items, cut))) => {
+            Some(Ok(Read {
+                mut items,
+                left_out,
+                cut,
+            })) => {
                 self.is_alive = true;
+                self.faults.left_out(name, &left_out);
                 if let Some(cut) = cut {
                     self.faults.cut(name, &cut);
                 }

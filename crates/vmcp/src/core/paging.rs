@@ -23,23 +23,65 @@ pub(super) enum Cut {
     Items,
     Bytes,
     Pages,
-    /// A cursor that was there before: the pages go round.
+    /// A cursor or a page that was there before: the pages go round.
     Circle,
     /// A page that did not come in time, and was not the first.
     Late,
 }
 
+/// What was read of a list.
+#[derive(Debug)]
+pub(super) struct Read<T> {
+    pub(super) items: Vec<T>,
+    /// Items that could not be read, by name and why.
+    pub(super) left_out: Vec<String>,
+    pub(super) cut: Option<Cut>,
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    pub(super) left_out: Vec<String>,
+    pub(super) next: Option<String>,
+}
+
+/// The most items whose loss is told.
+const MAX_LEFT_OUT: usize = 100;
+
 /// Reads pages until there is none left, or a bound is reached: what was read until then counts.
 /// All of them have the time `within`.
 pub(super) async fn read<T, F>(
     within: Duration,
-    mut page: impl FnMut(Option<PaginatedRequestParams>) -> F,
-) -> Result<(Vec<T>, Option<Cut>), Failure>
+    page: impl FnMut(Option<PaginatedRequestParams>) -> F,
+) -> Result<Read<T>, Failure>
 where
-    T: Serialize,
-    F: Future<Output = Result<(Vec<T>, Option<String>), ServiceError>>,
+    T: Serialize + PartialEq,
+    F: Future<Output = Result<Page<T>, ServiceError>>,
 {
-    let (mut items, mut bytes) = (Vec::new(), 0);
+    let mut read = Read {
+        items: Vec::new(),
+        left_out: Vec::new(),
+        cut: None,
+    };
+    read.cut = fill(&mut read, within, page).await?;
+    Ok(read)
+}
+
+/// Adds to `read`, and says why it has stopped before the end.
+async fn fill<T, F>(
+    read: &mut Read<T>,
+    within: Duration,
+    mut page: impl FnMut(Option<PaginatedRequestParams>) -> F,
+) -> Result<Option<Cut>, Failure>
+where
+    T: Serialize + PartialEq,
+    F: Future<Output = Result<Page<T>, ServiceError>>,
+{
+    let items = &mut read.items;
+    let mut bytes = 0;
+    // Where the page before the current one begins.
+    let mut before = 0..0;
     let mut cursors = HashSet::new();
     let mut params = None;
     let deadline = Instant::now() + within;
@@ -48,21 +90,30 @@ where
             if cursors.is_empty() {
                 return Err(Failure::Late(within));
             }
-            return Ok((items, Some(Cut::Late)));
+            return Ok(Some(Cut::Late));
         };
-        let (more, next) = answered.map_err(Failure::of)?;
-        for item in more {
+        let page = answered.map_err(Failure::of)?;
+        let is_again = !before.is_empty() && page.items == items[before.clone()];
+        if is_again {
+            return Ok(Some(Cut::Circle));
+        }
+        let room = MAX_LEFT_OUT.saturating_sub(read.left_out.len());
+        read.left_out.extend(page.left_out.into_iter().take(room));
+        let begins = items.len();
+        for item in page.items {
             bytes += size(&item);
             if items.len() == MAX_ITEMS {
-                return Ok((items, Some(Cut::Items)));
+                return Ok(Some(Cut::Items));
             }
             if bytes > MAX_BYTES {
-                return Ok((items, Some(Cut::Bytes)));
+                return Ok(Some(Cut::Bytes));
             }
             items.push(item);
         }
-        let Some(next) = next else {
-            return Ok((items, None));
+        before = begins..items.len();
+        // Some write an empty one for none.
+        let Some(next) = page.next.filter(|next| !next.is_empty()) else {
+            return Ok(None);
         };
         bytes += next.len();
         let cut = if bytes > MAX_BYTES {
@@ -75,7 +126,7 @@ where
             None
         };
         if cut.is_some() {
-            return Ok((items, cut));
+            return Ok(cut);
         }
         params = Some(PaginatedRequestParams::default().with_cursor(Some(next)));
     }
@@ -106,7 +157,7 @@ impl fmt::Display for Cut {
             Self::Items => write!(f, "more than {MAX_ITEMS} items"),
             Self::Bytes => write!(f, "more than {MAX_BYTES} bytes"),
             Self::Pages => write!(f, "more than {MAX_PAGES} pages"),
-            Self::Circle => f.write_str("a cursor twice"),
+            Self::Circle => f.write_str("the same page or cursor twice"),
             Self::Late => f.write_str("pages that come too late"),
         }
     }
@@ -126,31 +177,41 @@ mod tests {
         let next = |params: Option<PaginatedRequestParams>| {
             let n = asked.replace(asked.get() + 1);
             assert_eq!(params.is_none(), n == 0, "the first page has no cursor");
-            let page = page(n);
-            async move { Ok(page) }
+            let (items, next) = page(n);
+            let left_out = vec![n.to_string()];
+            async move {
+                Ok(Page {
+                    items,
+                    left_out,
+                    next,
+                })
+            }
         };
-        let (items, cut) = read(Duration::from_mins(1), next).await.unwrap();
-        (items.len(), cut, asked.get())
+        let read = read(Duration::from_mins(1), next).await.unwrap();
+        assert!(read.left_out.len() <= MAX_LEFT_OUT);
+        assert!(!read.left_out.is_empty());
+        (read.items.len(), read.cut, asked.get())
     }
 
-    fn items(count: usize, bytes: usize) -> Vec<String> {
-        vec!["x".repeat(bytes); count]
+    /// No page is like another.
+    fn items(n: usize, count: usize, bytes: usize) -> Vec<String> {
+        vec![format!("{n}{}", "x".repeat(bytes)); count]
     }
 
     #[tokio::test]
     async fn all_pages_are_read() {
         let next = |n: usize| (n < 2).then(|| n.to_string());
-        let read = read_all(|n| (items(3, 1), next(n))).await;
+        let read = read_all(|n| (items(n, 3, 1), next(n))).await;
         assert_eq!(read, (9, None, 3));
     }
 
     #[tokio::test]
     async fn a_list_without_end_is_cut_at_its_bounds_and_what_was_read_is_kept() {
         let next = |n: usize| Some(n.to_string());
-        let many = read_all(|n| (items(300, 1), next(n))).await;
+        let many = read_all(|n| (items(n, 300, 1), next(n))).await;
         assert_eq!(many, (MAX_ITEMS, Some(Cut::Items), 34));
 
-        let (kept, cut, pages) = read_all(|n| (items(1, 1_000_000), next(n))).await;
+        let (kept, cut, pages) = read_all(|n| (items(n, 1, 1_000_000), next(n))).await;
         assert_eq!((kept, cut, pages), (16, Some(Cut::Bytes), 17));
 
         let empty = read_all(|n| (Vec::new(), next(n))).await;
@@ -162,18 +223,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_cursor_that_was_there_before_ends_the_list() {
-        let read = read_all(|n| (items(1, 1), Some((n % 2).to_string()))).await;
+        let read = read_all(|n| (items(n, 1, 1), Some((n % 2).to_string()))).await;
         assert_eq!(read, (3, Some(Cut::Circle), 3));
+    }
+
+    #[tokio::test]
+    async fn a_page_that_comes_again_is_not_shown_again() {
+        let all = |_| items(0, 3, 1);
+        let stuck = read_all(|n| (all(n), Some("x".to_owned()))).await;
+        assert_eq!(stuck, (3, Some(Cut::Circle), 2));
+        let always_new = read_all(|n| (all(n), Some(n.to_string()))).await;
+        assert_eq!(always_new, (3, Some(Cut::Circle), 2));
+        let empty = read_all(|n| (all(n), Some(String::new()))).await;
+        assert_eq!(empty, (3, None, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_comes_too_late_is_cut_and_one_that_does_not_come_fails() {
         let slow = |_| async {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            Ok((vec!["x"], Some(fastrand::u64(..).to_string())))
+            let n = fastrand::u64(..);
+            Ok(Page {
+                items: vec![n],
+                left_out: Vec::new(),
+                next: Some(n.to_string()),
+            })
         };
-        let (items, cut) = read(Duration::from_secs(5), slow).await.unwrap();
-        assert_eq!((items.len(), cut), (2, Some(Cut::Late)));
+        let slowly = read(Duration::from_secs(5), slow).await.unwrap();
+        assert_eq!((slowly.items.len(), slowly.cut), (2, Some(Cut::Late)));
         let failure = read(Duration::from_secs(1), slow).await.unwrap_err();
         assert_eq!(failure.to_string(), "no answer within 1s");
     }

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, io,
-    process::Stdio,
 };
 
 use axum::http::{HeaderName, HeaderValue};
@@ -13,13 +12,15 @@ use rmcp::{
     serve_client_with_lifecycle,
     service::{ClientInitializeError, RunningService},
     transport::{
-        StreamableHttpClientTransport, TokioChildProcess,
-        streamable_http_client::StreamableHttpClientTransportConfig,
+        StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
     },
 };
 use tokio::process::Command;
 
-use super::http::{HttpClient, shown};
+use super::{
+    http::{HttpClient, shown},
+    stdio::ChildProcess,
+};
 
 /// How a backend is reached.
 #[derive(Clone)]
@@ -114,11 +115,8 @@ impl Transport {
             }
             Self::Command { program, args, env } => {
                 let mut command = Command::new(program);
-                command.args(args).envs(env).kill_on_drop(true);
-                let spawned = TokioChildProcess::builder(command)
-                    .stderr(Stdio::inherit())
-                    .spawn();
-                let (child, _) = spawned.map_err(|source| ConnectError::Spawn {
+                command.args(args).envs(env);
+                let child = ChildProcess::spawn(command).map_err(|source| ConnectError::Spawn {
                     program: program.clone(),
                     source,
                 })?;

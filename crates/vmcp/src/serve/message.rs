@@ -1,5 +1,7 @@
 //! One message to the MCP service: its id, the HTTP status of a denial, and its place in metrics.
 
+use std::borrow::Cow;
+
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
@@ -10,7 +12,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokio::time::Instant;
 use toolgate_limit::Denial;
 
@@ -22,7 +24,10 @@ use super::{
     outcome::Outcome,
     request_id,
 };
-use crate::rejection::{self, HttpStatus, retry_after_seconds};
+use crate::{
+    json::{Writer, marked, unmarked_bytes},
+    rejection::{self, HttpStatus, retry_after_seconds},
+};
 
 /// Serves one message.
 pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Caller) -> Response {
@@ -30,6 +35,7 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
         return ask(shared, parts, body, caller).await;
     }
     let mut told = Told::new(shared);
+    let body = with_marks(body);
     let message = Message::read(&body);
     let method = message.as_ref().and_then(Message::method);
     let method = method.map_or(metrics::Method::OTHER, metrics::Method::of);
@@ -99,11 +105,33 @@ async fn ask(shared: &Shared, parts: Parts, body: Bytes, caller: Caller) -> Resp
     let mut request = Request::from_parts(parts, Body::from(body));
     request.extensions_mut().insert(caller.clone());
     let response = shared.mcp.handle(request).await.map(Body::new);
+    let response = without_marks(response).await;
     match caller.denial() {
         Some(denial) if shared.rejection.http_status == HttpStatus::TooManyRequests => {
             with_denial(response, denial).await
         }
         _ => response,
+    }
+}
+
+/// As [`marked`]. What is no text passes, and is found to be none later.
+fn with_marks(body: Bytes) -> Bytes {
+    match std::str::from_utf8(&body).map(|text| marked(text, Writer::Caller)) {
+        Ok(Cow::Owned(text)) => text.into(),
+        Ok(Cow::Borrowed(_)) | Err(_) => body,
+    }
+}
+
+/// As [`unmarked_bytes`].
+async fn without_marks(response: Response) -> Response {
+    if !is_json(response.headers()) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    // Made by this process, and as long as it made it.
+    match to_bytes(body, usize::MAX).await {
+        Ok(body) => Response::from_parts(parts, unmarked_bytes(body.into()).into()),
+        Err(error) => internal(&error),
     }
 }
 
@@ -132,7 +160,8 @@ fn unreadable(body: &[u8], message: Option<&Message<'_>>) -> Response {
         Ok(text) => text,
         Err(error) => return not_json(&error),
     };
-    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+    // Read as a value, as half a pair of surrogates is JSON and no text.
+    if let Err(error) = serde_json::from_str::<Value>(text) {
         return not_json(&error);
     }
     let id = message.and_then(Message::raw_id);

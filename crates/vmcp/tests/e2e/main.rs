@@ -8,12 +8,16 @@ mod browser;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
 mod gone;
+mod malformed;
 mod metrics;
 mod modern;
 mod odd;
 mod oddities;
 mod process;
+mod raw;
 mod replica;
+mod sessions;
 mod settings;
 mod silence;
+mod unchanged;
 mod users;

@@ -200,8 +200,10 @@ impl ServerHandler for Odd {
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let next = self.list("resources/list", page)?;
+        let nth = next.as_ref().map_or(1, |next| next.parse().unwrap());
         let resource = |n| Resource::new(format!("file:///listed/../{n}"), "r");
-        let mut list = ListResourcesResult::with_all_items((0..100).map(resource).collect());
+        let resources = (0..100).map(|n| resource(100 * (nth - 1) + n)).collect();
+        let mut list = ListResourcesResult::with_all_items(resources);
         list.next_cursor = next;
         Ok(list)
     }

@@ -1,0 +1,223 @@
+//! Backends that restart and lose their sessions.
+
+use rmcp::model::CallToolRequestParams;
+use tokio::time::{Duration, Instant, timeout};
+use toolgate_limit::Identity;
+use vmcp::{Vmcp, VmcpError, core::Core};
+
+use crate::{
+    backend::{over_http, url},
+    raw::{Raw, RawBackend},
+};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Less than the deadline of a request.
+const SOON: Duration = Duration::from_secs(5);
+
+async fn core_of(backend: &RawBackend) -> Core {
+    let core = Core::start(vec![over_http("a", url(backend.address))]);
+    let mut settled = core.settled();
+    let settled = timeout(PATIENCE, settled.wait_for(|settled| *settled));
+    settled.await.unwrap().unwrap();
+    core
+}
+
+async fn call(core: &Core) -> Result<(), VmcpError> {
+    let call = CallToolRequestParams::new("a_echo");
+    core.call_tool(&Identity::anonymous(), call).await.map(drop)
+}
+
+const JSON: &str = "application/json";
+
+/// What servers say of a session that they do not know.
+const LOST: [Raw; 12] = [
+    Raw(404, "", ""),
+    // server-everything, and most that are written with the SDK for TypeScript.
+    Raw(
+        400,
+        JSON,
+        r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#,
+    ),
+    Raw(
+        400,
+        JSON,
+        r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}"#,
+    ),
+    // The SDK for Python.
+    Raw(
+        400,
+        JSON,
+        r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: No valid session ID provided"}}"#,
+    ),
+    Raw(400, "text/plain", "Bad Request"),
+    Raw(400, JSON, r#"{"error":"invalid_session"}"#),
+    Raw(401, "", ""),
+    Raw(
+        401,
+        JSON,
+        r#"{"jsonrpc":"2.0","id":ID,"error":{"code":-32001,"message":"Unauthorized: unknown session"}}"#,
+    ),
+    Raw(
+        200,
+        JSON,
+        r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"}}"#,
+    ),
+    Raw(
+        200,
+        JSON,
+        r#"{"jsonrpc":"2.0","id":ID,"error":{"code":-32001,"message":"Session not found"}}"#,
+    ),
+    Raw(410, "", ""),
+    Raw(
+        422,
+        JSON,
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Unexpected message"}}"#,
+    ),
+];
+
+/// All but the first hung until the deadline and failed, and so did the next ones, for a minute.
+#[tokio::test]
+async fn a_session_that_is_lost_is_begun_anew_and_no_call_fails() {
+    for lost in LOST {
+        let backend = RawBackend::start().await;
+        let core = core_of(&backend).await;
+        call(&core).await.unwrap();
+        for n in 1..=2 {
+            backend.restart(lost);
+            let started = Instant::now();
+            let called = call(&core).await;
+            assert!(called.is_ok(), "{lost:?}: {called:?}");
+            assert!(started.elapsed() < SOON, "{lost:?}");
+            assert_eq!(
+                (backend.sessions(), backend.ran()),
+                (1 + n, 1 + n),
+                "{lost:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_that_lose_their_session_together_begin_one_and_none_fails() {
+    let backend = RawBackend::start().await;
+    let core = core_of(&backend).await;
+    backend.restart(LOST[1]);
+    let called = futures::future::join_all((0..50).map(|_| call(&core))).await;
+    assert!(called.iter().all(Result::is_ok), "{called:?}");
+    assert_eq!((backend.sessions(), backend.ran()), (2, 50));
+}
+
+/// A tool may have sessions of its own, and a caller may name one that is not there. That must end
+/// nobody's session here.
+#[tokio::test]
+async fn an_error_that_only_looks_like_a_lost_session_is_passed_on() {
+    let backend = RawBackend::start().await;
+    let core = core_of(&backend).await;
+    for (raw, code) in [
+        (
+            Raw(
+                200,
+                JSON,
+                r#"{"jsonrpc":"2.0","id":ID,"error":{"code":-32001,"message":"Session not found"}}"#,
+            ),
+            -32001,
+        ),
+        (
+            Raw(
+                200,
+                JSON,
+                r#"{"jsonrpc":"2.0","error":{"code":-5,"message":"no id"}}"#,
+            ),
+            -5,
+        ),
+        (
+            Raw(
+                400,
+                JSON,
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-6,"message":"Session?"}}"#,
+            ),
+            -6,
+        ),
+        (
+            Raw(
+                500,
+                JSON,
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-7,"message":"x"}}"#,
+            ),
+            -7,
+        ),
+        (
+            Raw(
+                200,
+                "text/event-stream",
+                "data: {\"jsonrpc\":\"2.0\",\"error\":{\"code\":-8,\"message\":\"x\"}}\n\n",
+            ),
+            -8,
+        ),
+        (
+            Raw(
+                200,
+                JSON,
+                r#"{"id":"server-error","error":{"code":-9,"message":5}}"#,
+            ),
+            -9,
+        ),
+    ] {
+        backend.answers.lock().unwrap().insert("tools/call", raw);
+        let started = Instant::now();
+        match call(&core).await {
+            Err(VmcpError::Backend(error)) => assert_eq!(error.code.0, code, "{raw:?}"),
+            other => panic!("{raw:?}: {other:?}"),
+        }
+        assert!(started.elapsed() < SOON, "{raw:?}");
+    }
+    assert_eq!((backend.sessions(), backend.ran()), (1, 6));
+}
+
+#[tokio::test]
+async fn what_is_no_answer_ends_its_call_at_once_and_no_session() {
+    let backend = RawBackend::start().await;
+    let core = core_of(&backend).await;
+    for (raw, reason) in [
+        (
+            Raw(401, "", ""),
+            "it does not take this server's credentials",
+        ),
+        (
+            Raw(403, JSON, "{}"),
+            "it does not take this server's credentials",
+        ),
+        (Raw(400, "", ""), "it answered with HTTP status 400"),
+        (
+            Raw(503, "text/html", "<html>"),
+            "it answered with HTTP status 503",
+        ),
+        (
+            Raw(200, JSON, "<html>"),
+            "its answer is none to this request",
+        ),
+        (Raw(200, JSON, ""), "its answer is none to this request"),
+        (
+            Raw(
+                200,
+                JSON,
+                r#"{"jsonrpc":"2.0","id":99,"result":{"content":[]}}"#,
+            ),
+            "its answer is none to this request",
+        ),
+        (
+            Raw(200, JSON, r#"{"jsonrpc":"2.0","method":"notifications/x"}"#),
+            "its answer is none to this request",
+        ),
+    ] {
+        backend.answers.lock().unwrap().insert("tools/call", raw);
+        let started = Instant::now();
+        let failed = call(&core).await.unwrap_err().to_string();
+        assert_eq!(failed, format!("backend a failed: {reason}"), "{raw:?}");
+        assert!(started.elapsed() < SOON, "{raw:?}");
+    }
+    assert_eq!((backend.sessions(), backend.ran()), (1, 8));
+    backend.answers.lock().unwrap().clear();
+    call(&core).await.unwrap();
+}
