@@ -3,7 +3,8 @@
 //!
 //! A tool or prompt `echo` of backend `git` is `git_echo`. Backend names hold no `_`, so a name
 //! splits in one way only, and two backends can never meet in one. URIs are left as they are: a
-//! resource belongs to the first backend, in the order of the configuration, that lists it.
+//! resource belongs to the first backend, in the order of the configuration, that lists it, and still
+//! does while that backend is down.
 //!
 //! Each backend has its own connection task: one that is down or slow is missing in the
 //! lists, and requests to it fail, while the others serve.
@@ -151,7 +152,7 @@ impl Core {
 
     /// The backend of the resource or resource template `uri`, as `identity` sees it.
     fn owner(&self, identity: &Identity, uri: &str) -> Result<&Backend, VmcpError> {
-        let fit = |backend: &Backend| backend.view(identity).map_or(0, |s| s.lists.fit_of(uri));
+        let fit = |backend: &Backend| backend.fit_of(identity, uri);
         // The first of the best.
         let best = self
             .backends

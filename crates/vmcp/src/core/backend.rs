@@ -93,6 +93,16 @@ impl Backend {
         Some(own.unwrap_or(session))
     }
 
+    /// How well `uri` fits what `identity` sees of the backend, or has been seen of it last if it is
+    /// down: what is its own is no other's meanwhile. See [`Lists::fit_of`].
+    pub(super) fn fit_of(&self, identity: &Identity, uri: &str) -> usize {
+        let lists = match self.view(identity) {
+            Some(session) => Some(Arc::clone(&session.lists)),
+            None => self.link.last_lists(),
+        };
+        lists.map_or(0, |lists| lists.fit_of(uri))
+    }
+
     /// A seat for a request of `identity`, if the backend is up, a slot is free, and the user has a
     /// session or gets one.
     pub(super) async fn seat(&self, identity: &Identity) -> Result<Seat<'_>, VmcpError> {

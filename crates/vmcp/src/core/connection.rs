@@ -67,8 +67,8 @@ impl Default for Timing {
 pub(super) enum State {
     /// Not tried to the end yet.
     Connecting,
-    /// Not connected, and why.
-    Down(Arc<str>),
+    /// Not connected, and why. What was listed last is still known to be the backend's.
+    Down(Arc<str>, Option<Arc<Lists>>),
     Up(Arc<Session>),
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Session {
     pub(super) peer: Peer<RoleClient>,
     /// Whether the backend may keep something in the session.
     pub(super) is_stateful: bool,
-    pub(super) lists: Lists,
+    pub(super) lists: Arc<Lists>,
     /// When the look began that found `lists`.
     pub(super) looked_at: Instant,
 }
@@ -86,6 +86,15 @@ pub(super) struct Session {
 impl State {
     pub(super) const fn is_settled(&self) -> bool {
         !matches!(self, Self::Connecting)
+    }
+
+    /// What was listed last.
+    pub(super) fn lists(&self) -> Option<Arc<Lists>> {
+        match self {
+            Self::Connecting => None,
+            Self::Down(_, lists) => lists.clone(),
+            Self::Up(session) => Some(Arc::clone(&session.lists)),
+        }
     }
 }
 
@@ -193,7 +202,7 @@ impl Connection {
         Ok(Session {
             peer: peer.clone(),
             is_stateful,
-            lists,
+            lists: Arc::new(lists),
             looked_at,
         })
     }
@@ -217,11 +226,12 @@ impl Connection {
     /// Says so once, however often it is tried again.
     fn down(&self, reason: &str) {
         let backend = &self.settings.name;
-        let before = self.state.send_replace(State::Down(reason.into()));
+        let lists = self.state.borrow().lists();
+        let before = self.state.send_replace(State::Down(reason.into(), lists));
         match (self.life, before) {
             (Life::Once, State::Up(_)) => debug!(%backend, reason, "a user's session has ended"),
             (Life::Once, _) => warn!(%backend, reason, "a user's session could not be opened"),
-            (Life::Always, State::Down(_)) => {}
+            (Life::Always, State::Down(..)) => {}
             (Life::Always, _) => warn!(%backend, reason, "backend is down"),
         }
     }

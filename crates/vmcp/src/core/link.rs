@@ -47,7 +47,7 @@ impl Link {
     }
 
     pub(super) fn is_down(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Down(_))
+        matches!(&*self.state.borrow(), State::Down(..))
     }
 
     /// The session, or why there is none.
@@ -55,8 +55,13 @@ impl Link {
         match &*self.state.borrow() {
             State::Up(session) => Ok(Arc::clone(session)),
             State::Connecting => Err("not connected yet".into()),
-            State::Down(reason) => Err(Arc::clone(reason)),
+            State::Down(reason, _) => Err(Arc::clone(reason)),
         }
+    }
+
+    /// What the backend has listed last on this connection, even if it is down now.
+    pub(super) fn last_lists(&self) -> Option<Arc<Lists>> {
+        self.state.borrow().lists()
     }
 
     /// As [`Link::session`], once it has been tried to connect. That has a deadline of its own.
@@ -89,7 +94,7 @@ impl Link {
         let mut state = self.state();
         let looked = state.wait_for(|state| match state {
             State::Up(session) => session.looked_at >= asked_at,
-            State::Connecting | State::Down(_) => true,
+            State::Connecting | State::Down(..) => true,
         });
         // If it takes longer, what is known now must do.
         drop(timeout(LOOK_WITHIN, looked).await);

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn each_backend_shows_its_state_and_each_outcome_from_the_start() {
-        let (_, down) = watch::channel(State::Down("gone".into()));
+        let (_, down) = watch::channel(State::Down("gone".into(), None));
         let (a, b) = (Metrics::new(), Metrics::new());
         let backends = Backends(vec![
             ("a".parse().unwrap(), down.clone(), a.clone()),

@@ -20,6 +20,7 @@ struct Shared {
     reads: AtomicUsize,
     fails: AtomicBool,
     waiting: AtomicUsize,
+    has_template: AtomicBool,
 }
 
 /// A call of `wait`, which ends when its caller hangs up.
@@ -46,6 +47,7 @@ impl ModernBackend {
             reads: AtomicUsize::new(0),
             fails: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            has_template: AtomicBool::new(false),
         });
         let router = Router::new()
             .route("/mcp", post(answer))
@@ -69,6 +71,11 @@ impl ModernBackend {
     /// Calls of `wait` that it holds.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::SeqCst)
+    }
+
+    /// It has a template of all notes, and lists none of them.
+    pub(crate) fn serve_all(&self) {
+        self.shared.has_template.store(true, Ordering::SeqCst);
     }
 
     /// From now on reads are errors.
@@ -102,7 +109,14 @@ async fn answer(
             }
             Ok(json!({"content": []}))
         }
+        "resources/list" if shared.has_template.load(Ordering::SeqCst) => {
+            Ok(json!({"resources": []}))
+        }
         "resources/list" => Ok(json!({"resources": [{"uri": "note://mine", "name": "mine"}]})),
+        "resources/templates/list" if shared.has_template.load(Ordering::SeqCst) => {
+            let template = json!({"uriTemplate": "note://{name}", "name": "any"});
+            Ok(json!({"resourceTemplates": [template]}))
+        }
         "resources/templates/list" => Ok(json!({"resourceTemplates": []})),
         "resources/read" => {
             let n = shared.reads.fetch_add(1, Ordering::SeqCst) + 1;

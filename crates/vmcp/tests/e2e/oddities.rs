@@ -199,6 +199,11 @@ async fn another_spelling_of_a_uri_does_not_reach_the_backend() {
         "file:///exports/%61ll.csv",
         "file:///exports/all.csv?",
         "file:///exports/all.csv#x",
+        "file:///x%2F..%2Fexports%2Fall.csv",
+        "file:///exports%2Fall.csv",
+        "file:///exports/%2e%2e/all.csv",
+        "file:///exports%252Fall.csv",
+        "file:///exports%5Call.csv",
     ] {
         let refused = read(&core, uri).await;
         assert!(matches!(refused, Err(VmcpError::InvalidParams(_))), "{uri}");

@@ -175,3 +175,39 @@ async fn a_backend_without_sessions_is_asked_over_one_connection() {
         () = until("both are there", async || backend.waiting() == 2) => {}
     }
 }
+
+/// While its backend was down, `note://mine` went to the template of the other one: another's words,
+/// under the limits of this one.
+#[tokio::test]
+async fn a_uri_of_a_backend_that_is_down_is_not_read_from_the_template_of_another() {
+    let (listing, other) = tokio::join!(
+        ModernBackend::start("private"),
+        ModernBackend::start("private")
+    );
+    other.serve_all();
+    let core = Core::start(vec![
+        over_http("other", url(other.address)),
+        over_http("listing", url(listing.address)),
+    ]);
+    until("both are listed", async || {
+        resources(&core, "alice").await.len() == 1 && has_templates(&core).await
+    })
+    .await;
+    read(&core, "alice", "note://mine").await.unwrap();
+    read(&core, "alice", "note://else").await.unwrap();
+    assert_eq!((listing.reads(), other.reads()), (1, 1));
+
+    drop(listing);
+    until("it is down", async || {
+        let gone = read(&core, "alice", "note://mine").await.unwrap_err();
+        matches!(gone, VmcpError::Unavailable { .. })
+    })
+    .await;
+    read(&core, "alice", "note://else").await.unwrap();
+    assert_eq!(other.reads(), 2);
+}
+
+async fn has_templates(core: &Core) -> bool {
+    let listed = core.list_resource_templates(&user("alice"), None).await;
+    !listed.unwrap().resource_templates.is_empty()
+}
