@@ -158,7 +158,6 @@ impl Connections {
             () = self.lead(connection, &peer) => {}
             () = peer.share.stalled(unread_timeout) => {
                 self.terms.shares.closed().count(Why::Unread);
-                tracing::debug!("a connection was closed: it took none of its answers");
             }
         }
     }

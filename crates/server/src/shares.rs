@@ -17,7 +17,7 @@ use std::{
 use crate::{
     ConnectionBounds,
     bound::{Bound, Place},
-    closed::Closed,
+    closed::{Closed, Why},
 };
 
 mod allowance;
@@ -79,7 +79,7 @@ impl CallerShares {
     pub(crate) fn seat(self: &Arc<Self>, key: CallerKey) -> Option<Seat> {
         let caller = self.share(key);
         let Some(place) = caller.connections.take(1) else {
-            self.closed.caller_full(self.bounds.max_per_caller);
+            self.closed.count(Why::CallerFull);
             return None;
         };
         Some(Seat {

@@ -44,8 +44,6 @@ pub(crate) struct Workers {
     shares: Arc<CallerShares>,
     /// With TLS.
     handshakes: Option<Handshakes>,
-    /// Whether it was told that there are as many.
-    full_is_told: bool,
     ended: FuturesUnordered<oneshot::Receiver<Result<(), ServerError>>>,
     _kill: DropGuard,
 }
@@ -102,7 +100,6 @@ impl Workers {
             max_connections,
             shares,
             handshakes,
-            full_is_told: false,
             ended,
             _kill: kill.drop_guard(),
         })
@@ -142,15 +139,7 @@ impl Workers {
         let taken: usize = self.seats.iter().map(Seat::taken).sum();
         if taken >= self.max_connections {
             self.shares.closed().count(Why::Full);
-            if !std::mem::replace(&mut self.full_is_told, true) {
-                let max = self.max_connections;
-                tracing::warn!(max, "connections are closed: there are as many as may be");
-            }
             return;
-        }
-        // Not with each that goes, or who comes and goes at the bound would fill the log.
-        if taken < self.max_connections / 2 {
-            self.full_is_told = false;
         }
         let fewest = self.seats.iter().min_by_key(|seat| seat.taken());
         let Some(seat) = fewest else { return };
@@ -161,18 +150,18 @@ impl Workers {
             return;
         };
         let (connections, place) = (seat.connections.clone(), Arc::clone(&seat.occupied));
+        let shares = Arc::clone(&self.shares);
         let take = move |accepted| {
             if connections.try_send((accepted, place, of_caller)).is_err() {
-                tracing::warn!("a connection was closed: too many wait to be served");
+                shares.closed().count(Why::Waiting);
             }
         };
-        match &mut self.handshakes {
-            None => take(Accepted::Plain(stream)),
-            Some(handshakes) => handshakes.enter(
-                stream,
-                caller,
-                Box::new(|stream, deadline| take(Accepted::Shaken(stream, deadline))),
-            ),
+        let Some(handshakes) = &mut self.handshakes else {
+            return take(Accepted::Plain(stream));
+        };
+        let onward = |stream, deadline| take(Accepted::Shaken(stream, deadline));
+        if !handshakes.enter(stream, caller, Box::new(onward)) {
+            self.shares.closed().count(Why::Waiting);
         }
     }
 }
@@ -256,7 +245,6 @@ mod tests {
             max_connections: 5,
             shares: shares(),
             handshakes: None,
-            full_is_told: false,
             ended: FuturesUnordered::new(),
             _kill: CancellationToken::new().drop_guard(),
         };
@@ -276,17 +264,12 @@ mod tests {
         connect();
         connect();
         assert_eq!(at_a.len() + at_b.len(), 5);
-        assert!(workers.full_is_told);
         let seat = |workers: &mut Workers| {
             workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
         };
         drop(at_a.try_recv());
         seat(&mut workers);
         assert_eq!(at_a.len() + at_b.len(), 5);
-        assert!(workers.full_is_told, "not to be told with each that goes");
-        while at_a.try_recv().is_ok() || at_b.try_recv().is_ok() {}
-        seat(&mut workers);
-        assert!(!workers.full_is_told);
     }
 
     /// A worker that was gone would have been given connections for ever.

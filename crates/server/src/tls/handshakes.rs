@@ -101,16 +101,13 @@ impl Handshakes {
         })
     }
 
-    /// Shakes hands on `stream`, and then takes it `onward`, unless it fails or takes too long.
-    pub(crate) fn enter(&mut self, stream: Loose, address: CallerKey, onward: Onward) {
+    /// Shakes hands on `stream`, and then takes it `onward`, unless it fails or takes too long. False:
+    /// too many wait, and it is closed.
+    pub(crate) fn enter(&mut self, stream: Loose, address: CallerKey, onward: Onward) -> bool {
         let deadline = Instant::now() + self.timeout;
         self.next = (self.next + 1) % self.threads.len();
-        if self.threads[self.next]
-            .try_send((stream, address, deadline, onward))
-            .is_err()
-        {
-            tracing::warn!("a connection was closed: too many wait for a TLS handshake");
-        }
+        let entering = (stream, address, deadline, onward);
+        self.threads[self.next].try_send(entering).is_ok()
     }
 }
 

@@ -99,7 +99,7 @@ impl Stage {
         });
         let stream = off_this_runtime(stream).expect("open");
         let address = CallerKey::of(&stream).expect("open");
-        self.handshakes.enter(stream, address, onward);
+        assert!(self.handshakes.enter(stream, address, onward));
         shaken
     }
 }
