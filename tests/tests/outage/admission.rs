@@ -142,7 +142,7 @@ async fn a_redis_that_pauses_for_five_seconds_costs_one_local_capacity_of_each_r
 }
 
 /// Waits until the bucket in Redis is empty. Denials may be remembered, a look at it is not.
-async fn is_empty(limiter: &Limiter) {
+pub(crate) async fn is_empty(limiter: &Limiter) {
     let client = limiter.client().await.expect("a connection");
     eventually("the bucket is empty", async || {
         let request = PeekRequest {

@@ -13,4 +13,5 @@ mod looks;
 mod probes;
 mod restarts;
 mod stage;
+mod starved;
 mod unavailable;

@@ -20,7 +20,7 @@ use prometheus_client::{
 use tonic::Code;
 use toolgate_policy::Registry;
 use toolgate_redis::Instruments;
-use toolgate_telemetry::{Distribution, counter, counters};
+use toolgate_telemetry::{Distribution, counters};
 
 mod check_errors;
 mod counts;
@@ -162,11 +162,13 @@ impl Collector for Counters {
                 .iter()
                 .map(|series| (series.labels(), series.count)),
         )?;
-        counter(
+        counters(
             &mut encoder,
             "toolgate_degraded_checks",
-            "Checks that were decided without the store, on buckets of this replica alone",
-            counts.degraded,
+            "Checks that were decided without the store, on buckets of this replica alone, by what was decided",
+            counts
+                .degraded()
+                .map(|(decision, count)| ([("decision", decision)], count)),
         )?;
         counters(
             &mut encoder,

@@ -26,8 +26,8 @@ pub(super) struct Counts {
     servers: HashMap<ServerId, Server, RandomState>,
     /// Of servers without a policy.
     other: Unnamed,
-    /// Checks that were decided without the store.
-    pub(super) degraded: u64,
+    /// Checks that were decided without the store, which are among the others.
+    degraded: Row,
 }
 
 /// Checks of one server.
@@ -126,7 +126,9 @@ impl Counts {
 
     pub(super) fn count(&mut self, check: &Check, answer: &Answer) {
         let (outcome, operation) = Outcome::of(check, answer);
-        self.degraded += u64::from(answer.degraded);
+        if answer.degraded {
+            self.degraded.count(outcome);
+        }
         if let Some(server) = self.servers.get_mut(&check.server) {
             return server.count(operation, outcome);
         }
@@ -150,7 +152,14 @@ impl Counts {
             }
         }
         self.other.add(&other.other);
-        self.degraded += other.degraded;
+        self.degraded.add(&other.degraded);
+    }
+
+    /// Checks that were decided without the store, by what was decided. A call that nothing limits
+    /// needs no store.
+    pub(super) fn degraded(&self) -> [(&'static str, u64); 3] {
+        ["allowed", "denied", "shadow_denied"]
+            .map(|decision| (decision, self.degraded.of(decision)))
     }
 
     /// All series that have counted something, in order.
@@ -233,6 +242,13 @@ impl Row {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine += theirs;
         }
+    }
+
+    /// All scopes together.
+    fn of(&self, decision: &str) -> u64 {
+        let counted = Outcome::LABELS.iter().zip(self.0);
+        let counted = counted.filter(|((label, _), _)| *label == decision);
+        counted.map(|(_, count)| count).sum()
     }
 
     fn show(&self, server: &str, operation: &str, series: &mut Vec<Series>) {

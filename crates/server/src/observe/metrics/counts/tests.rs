@@ -137,12 +137,28 @@ fn a_denial_counts_for_the_limit_that_refused() {
         ..allowed()
     };
     counts.count(&search(), &alone);
-    assert_eq!(counts.degraded, 1);
+    for refused in [
+        denied("a/b", None, Scope::Global),
+        denied("a/b", None, Scope::PerUser),
+        denied("a/b", None, Scope::PerUser).shadowed(),
+    ] {
+        let alone = Answer {
+            degraded: true,
+            ..refused
+        };
+        counts.count(&search(), &alone);
+    }
+    assert_eq!(
+        counts.degraded(),
+        [("allowed", 1), ("denied", 2), ("shadow_denied", 1)]
+    );
     assert_eq!(
         shown(&counts),
         [
-            "a/b denied per_user server 1",
+            "a/b denied global server 1",
+            "a/b denied per_user server 2",
             "a/b shadow_denied global server 1",
+            "a/b shadow_denied per_user server 1",
             "a/b allowed  tool:search 1",
             "a/b denied global tool:search 1",
             "a/b shadow_denied per_user tool:search 1",
