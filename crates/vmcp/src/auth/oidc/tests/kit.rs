@@ -42,7 +42,7 @@ async fn claims_are_of_the_kind_that_they_should_be() {
         (
             "iss",
             json!([iss, "https://evil.example"]),
-            Some("the token is of another issuer"),
+            Some("the token's iss is not text"),
         ),
         (
             "iss",
