@@ -3,16 +3,25 @@
 //! Each connection has to send the head of its first request soon, may be idle between two requests
 //! for a while, and has to read what it has asked for. Where there are as many as may be, one that
 //! waits for its other side makes room for the next: one that has never spoken, else one that does
-//! not read, else the one that has been idle for longest. Only requests that are being answered keep
-//! their place, so silence locks nobody out.
+//! not read, else one that has done no [work](Connection::worked), else one that has done none for
+//! long. Of those it is one of the address that has most. Only requests that are being answered keep
+//! their place, so neither silence nor probes lock anybody out. Where all are being answered, a few
+//! [spare](Bounds::spare) connections are there for probes.
 
 mod body;
+mod bounds;
 mod io;
 mod stage;
 
-use std::{borrow::BorrowMut, convert::Infallible, error::Error, time::Duration};
+use std::{
+    borrow::BorrowMut, cmp::Reverse, collections::HashMap, convert::Infallible, error::Error,
+    time::Duration,
+};
 
-use ::http::{Request, Response};
+use ::http::{
+    Request, Response,
+    header::{CONNECTION, HeaderValue},
+};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +33,8 @@ use tokio::{
 use tower_service::Service;
 use tracing::warn;
 
-use self::{body::Ending, io::Noted, stage::Stage};
+use self::{body::Ending, bounds::Address, io::Noted, stage::Stage};
+pub use self::{bounds::Bounds, stage::Connection};
 use crate::{Acceptor, Stream};
 
 /// How long a new connection has for the head of its first request.
@@ -37,13 +47,13 @@ const IDLE_WITHIN: Duration = Duration::from_secs(75);
 /// How long what has come in part may take to come whole, once the server drains.
 pub const HALF_WITHIN: Duration = Duration::from_secs(2);
 
-/// Serves at most `most` connections until `draining` is true, and then until all have ended.
+/// Serves connections within `bounds` until `draining` is true, and then until all have ended.
 /// Dropping it ends them at once. It takes no more connections from then on; an acceptor that it was
 /// given is closed.
 pub async fn serve<S, B>(
     mut acceptor: impl BorrowMut<Acceptor>,
     service: S,
-    most: usize,
+    bounds: Bounds,
     draining: watch::Receiver<bool>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -52,7 +62,7 @@ pub async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let mut connections = Connections {
-        most,
+        bounds,
         running: JoinSet::new(),
         open: Vec::new(),
         is_full_known: false,
@@ -62,10 +72,14 @@ pub async fn serve<S, B>(
             () = begins(draining.clone()) => break,
             Some(_) = connections.running.join_next() => {}
             stream = acceptor.borrow_mut().accept(), if connections.have_room() => {
-                connections.make_room().await;
-                let stage = Stage::new();
+                let address = Address::of(&stream);
+                if !connections.admit(address) {
+                    continue;
+                }
+                let is_spare = connections.make_room().await;
+                let stage = Stage::new(is_spare);
                 let served = serve_one(stream, service.clone(), stage.clone(), draining.clone());
-                connections.start(served, stage);
+                connections.start(served, stage, address);
             }
             () = sleep(RECHECK), if connections.is_full() => {}
         }
@@ -78,16 +92,26 @@ pub async fn serve<S, B>(
 const RECHECK: Duration = Duration::from_millis(250);
 
 struct Connections {
-    most: usize,
+    bounds: Bounds,
     running: JoinSet<()>,
     /// Those that run, and some that have ended.
-    open: Vec<(AbortHandle, Stage)>,
+    open: Vec<Open>,
     is_full_known: bool,
+}
+
+struct Open {
+    handle: AbortHandle,
+    stage: Stage,
+    address: Option<Address>,
 }
 
 impl Connections {
     fn is_full(&self) -> bool {
-        self.running.len() >= self.most
+        self.running.len() >= self.bounds.most
+    }
+
+    fn have_spare(&self) -> bool {
+        self.running.len() < self.bounds.most.saturating_add(self.bounds.spare)
     }
 
     /// Whether a connection is free, or can be made so.
@@ -97,40 +121,80 @@ impl Connections {
         }
         if !self.is_full_known {
             warn!(
-                most = self.most,
+                most = self.bounds.most,
                 "there are as many connections as may be: those that wait make room, new ones wait"
             );
             self.is_full_known = true;
         }
-        self.next_to_go().is_some()
+        self.next_to_go().is_some() || self.have_spare()
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Open> {
+        self.open.iter().filter(|open| !open.handle.is_finished())
     }
 
     /// Who makes room now.
     fn next_to_go(&self) -> Option<&AbortHandle> {
+        let mut counts: HashMap<Address, usize> = HashMap::new();
+        for address in self.open().filter_map(|open| open.address) {
+            *counts.entry(address).or_default() += 1;
+        }
         let now = Instant::now();
-        let open = self.open.iter().filter(|(handle, _)| !handle.is_finished());
-        let waiting = open.filter_map(|(handle, stage)| Some((stage.rank(now)?, handle)));
+        let waiting = self.open().filter_map(|open| {
+            let (order, since) = open.stage.rank(now)?;
+            let count = open.address.and_then(|address| counts.get(&address));
+            Some(((order, Reverse(count), since), &open.handle))
+        });
         let first = waiting.min_by_key(|(rank, _)| *rank);
         first.map(|(_, handle)| handle)
     }
 
-    /// Closes connections that wait, if it must. All may be busy since there was one; then this
-    /// waits.
-    async fn make_room(&mut self) {
+    /// Whether one more of `address` may come. It takes the place of another of that address, if
+    /// there are as many as may be.
+    fn admit(&self, address: Option<Address>) -> bool {
+        let (Some(most), true) = (self.bounds.per_address, address.is_some()) else {
+            return true;
+        };
+        let own = || self.open().filter(|open| open.address == address);
+        if own().count() < most {
+            return true;
+        }
+        let now = Instant::now();
+        let waiting = own().filter_map(|open| Some((open.stage.rank(now)?, &open.handle)));
+        let first = waiting.min_by_key(|(rank, _)| *rank);
+        first.inspect(|(_, handle)| handle.abort()).is_some()
+    }
+
+    /// Closes connections that wait, if it must, and says whether the next one is spare. All may be
+    /// busy since there was room; then this waits.
+    async fn make_room(&mut self) -> bool {
         while self.is_full() {
-            if let Some(first) = self.next_to_go() {
-                first.abort();
+            match self.next_to_go() {
+                Some(first) => first.abort(),
+                None if self.have_spare() => return true,
+                None => {}
             }
             let _ended = timeout(RECHECK, self.running.join_next()).await;
         }
+        false
     }
 
-    fn start(&mut self, served: impl Future<Output = ()> + Send + 'static, stage: Stage) {
+    fn start(
+        &mut self,
+        served: impl Future<Output = ()> + Send + 'static,
+        stage: Stage,
+        address: Option<Address>,
+    ) {
         // Not with each that ends: that would be one look at all for each.
         if self.open.len() >= 2 * self.running.len().max(16) {
-            self.open.retain(|(handle, _)| !handle.is_finished());
+            self.open.retain(|open| !open.handle.is_finished());
         }
-        self.open.push((self.running.spawn(served), stage));
+        let handle = self.running.spawn(served);
+        self.open.push(Open {
+            handle,
+            stage,
+            address,
+        });
     }
 }
 
@@ -143,12 +207,20 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let of_request = stage.clone();
-    let service = hyper::service::service_fn(move |request| {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         of_request.asked();
+        let connection = Connection::of(of_request.clone());
+        request.extensions_mut().insert(connection);
         let (answer, stage) = (service.clone().call(request), of_request.clone());
         async move {
             let Ok(answer) = answer.await;
-            Ok::<_, Infallible>(answer.map(|body| Ending::new(body, stage)))
+            let is_spare = stage.is_spare();
+            let mut answer = answer.map(|body| Ending::new(body, stage));
+            if is_spare {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = http1::Builder::new()

@@ -13,7 +13,7 @@ use axum::{
 use futures::FutureExt as _;
 use hyper::body::Incoming;
 use tokio::{sync::watch, task::JoinHandle};
-use toolgate_net::Acceptor;
+use toolgate_net::{Acceptor, http::Bounds};
 use toolgate_tasks::Tasks;
 use toolgate_telemetry::Metrics;
 use tower_service::Service;
@@ -34,7 +34,7 @@ where
     let state = (acceptor, service, draining, never);
     tasks.spawn("http", state, |(acceptor, service, draining, _)| {
         let service = service.clone();
-        toolgate_net::http::serve(acceptor, service, MOST, draining.clone()).boxed()
+        toolgate_net::http::serve(acceptor, service, Bounds::of(MOST), draining.clone()).boxed()
     })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The fields are those of a `ToolHive` vMCP `config.yaml` where that has them. What is not known
 //! here is named in a warning and otherwise ignored, so that such a file is read as far as it goes.
-//! Limits are an exception: in `rateLimiting` what is not known is an error, and so is what looks like
-//! a misspelt `limiter`, for a typo must not open the gate.
+//! What keeps callers out is an exception: in `rateLimiting`, `limiter` and `incomingAuth` what is not
+//! known is an error, and so is what looks like a misspelt `limiter` or `allowedHosts`, for a typo
+//! must not open the gate.
 //!
 //! ```
 //! use vmcp::config::Config;
@@ -69,6 +70,9 @@ pub struct Config {
     /// The most connections at a time where it listens. Default: 1024, and at most half of the files
     /// that the process may have open.
     pub max_connections: Option<NonZeroUsize>,
+    /// The most of them from one address, which is a /64 of IPv6. Default: no bound, as behind a
+    /// proxy all come from it.
+    pub max_connections_per_address: Option<NonZeroUsize>,
     /// How long requests have to finish when the server stops. Default: 20 s.
     #[serde(default, deserialize_with = "text::duration")]
     pub drain_timeout: Option<Duration>,
@@ -159,9 +163,14 @@ pub enum ConfigError {
     /// Limits that cannot be.
     #[error("the limits are not valid:\n{0}")]
     Limits(Diagnostics),
-    /// A field that seems to be meant for `limiter`.
-    #[error("unknown field {0:?}; did you mean limiter?")]
-    Limiter(String),
+    /// A field that seems to be meant for one without which more is let in.
+    #[error("unknown field {field:?}; did you mean {meant}?")]
+    Misspelt {
+        /// The field.
+        field: String,
+        /// The field that there is.
+        meant: &'static str,
+    },
 }
 
 /// The name of the block of limits.
@@ -201,11 +210,16 @@ impl Config {
                 })
             });
         let mut config = config.map_err(|error| ConfigError::Parse(Box::new(error)))?;
-        // Ignored, as other fields are, it would turn all limits off.
-        if config.limiter.is_none()
-            && let Some(field) = unknown.iter().find(|field| text::is_like("limiter", field))
-        {
-            return Err(ConfigError::Limiter(field.clone()));
+        // Ignored, as other fields are, it would turn all limits off, or let in any host.
+        for (meant, is_set) in [
+            ("limiter", config.limiter.is_some()),
+            ("allowedHosts", config.allowed_hosts.is_some()),
+        ] {
+            let misspelt = unknown.iter().find(|field| text::is_like(meant, field));
+            if let Some(field) = misspelt.filter(|_| !is_set) {
+                let field = field.clone();
+                return Err(ConfigError::Misspelt { field, meant });
+            }
         }
         let limits = read_inline(file, text, &config.server()?).into_result();
         let (policies, warnings) = limits.map_err(ConfigError::Limits)?;
@@ -230,7 +244,7 @@ impl Config {
         }
         let (policy, _) = &limits.policy;
         let per_user = |limit: &Arc<Limit>| limit.scope() == Scope::PerUser;
-        let is_shared = matches!(self.incoming_auth, IncomingAuth::Anonymous);
+        let is_shared = matches!(self.incoming_auth, IncomingAuth::Anonymous {});
         if is_shared && policy.limits().iter().any(|limit| per_user(limit)) {
             return Some(
                 "rateLimiting has perUser limits, but incomingAuth is anonymous: \

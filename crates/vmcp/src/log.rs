@@ -8,8 +8,9 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 pub(crate) const VARIABLE: &str = "RUST_LOG";
 
 /// rmcp warns of every error that it sends, with all that it says, resource URIs too. What its
-/// transports log has the URLs of backends, and this process says itself that one is down.
-const QUIET: &str = "rmcp=error,rmcp::transport::worker=off";
+/// transports log has the URLs of backends and headers of answers, and this process says itself that
+/// one is down or that a request has failed.
+const QUIET: &str = "rmcp=error,rmcp::transport::worker=off,rmcp::transport::common::reqwest=off";
 
 /// Why it is not clear what to log.
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +58,14 @@ mod tests {
     /// `RUST_LOG=info` put resource URIs into the log.
     #[test]
     fn rmcp_is_quiet_unless_it_is_asked_for() {
-        let quiet = ["rmcp::transport::worker=off", "rmcp=error"];
-        assert_eq!(shown(""), ["info", quiet[0], quiet[1]]);
-        assert_eq!(shown("info"), ["info", quiet[0], quiet[1]]);
-        assert_eq!(shown("debug,vmcp=trace").len(), 4);
+        let quiet = [
+            "rmcp::transport::common::reqwest=off",
+            "rmcp::transport::worker=off",
+            "rmcp=error",
+        ];
+        assert_eq!(shown(""), ["info", quiet[0], quiet[1], quiet[2]]);
+        assert_eq!(shown("info"), ["info", quiet[0], quiet[1], quiet[2]]);
+        assert_eq!(shown("debug,vmcp=trace").len(), 5);
         assert_eq!(shown("info,rmcp=warn"), ["info", "rmcp=warn"]);
         assert_eq!(shown("rmcp::service=debug"), ["rmcp::service=debug"]);
     }

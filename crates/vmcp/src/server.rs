@@ -11,7 +11,7 @@ use toolgate_client::{Client, OnUnavailable};
 use toolgate_limit::{Limiter, NameError, ServerId};
 use toolgate_net::{
     Acceptor, InvalidAuthority, descriptors,
-    http::{self, begins},
+    http::{self, Bounds, begins},
     read_authorities,
 };
 use toolgate_policy::Watch;
@@ -38,6 +38,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// The most connections to an address that serves no MCP: probes and scrapes.
 const MOST_OF_ADMIN: usize = 64;
+
+/// Connections to MCP's address beyond the most, for probes alone, while all others are being answered.
+const SPARE: usize = 16;
 
 /// The most connections where nothing is configured.
 const MOST: usize = 1_024;
@@ -88,7 +91,7 @@ pub struct Server {
     routers: Routers,
     /// Where metrics and probes are served, if not beside MCP.
     admin: Option<TcpListener>,
-    max_connections: usize,
+    bounds: Bounds,
     drain_within: Duration,
     ready: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
@@ -137,7 +140,11 @@ impl Server {
             listener,
             routers: routers(edge, is_draining),
             admin,
-            max_connections,
+            bounds: Bounds {
+                most: max_connections,
+                per_address: config.max_connections_per_address.map(Into::into),
+                spare: SPARE,
+            },
             drain_within: config.drain_timeout.unwrap_or(DRAIN_WITHIN),
             ready,
             stopping,
@@ -175,14 +182,15 @@ impl Server {
         let served = http::serve(
             Acceptor::new(self.listener),
             mcp,
-            self.max_connections,
+            self.bounds,
             draining.clone(),
         );
         // It is there as long as the other is, so that a drain can be watched.
         let watched = async {
             if let Some((listener, probes)) = admin {
                 let (_never, draining) = watch::channel(false);
-                http::serve(Acceptor::new(listener), probes, MOST_OF_ADMIN, draining).await;
+                let bounds = Bounds::of(MOST_OF_ADMIN);
+                http::serve(Acceptor::new(listener), probes, bounds, draining).await;
             }
             std::future::pending::<()>().await;
         };
@@ -243,7 +251,7 @@ fn core(config: &Config) -> Result<Core, StartError> {
 
 fn authenticator(auth: &IncomingAuth) -> Result<Arc<dyn Authenticator>, StartError> {
     Ok(match auth {
-        IncomingAuth::Anonymous => Arc::new(Anonymous::new()),
+        IncomingAuth::Anonymous {} => Arc::new(Anonymous::new()),
         IncomingAuth::Oidc { oidc } => Arc::new(Oidc::new(oidc.settings())?),
     })
 }
@@ -297,7 +305,9 @@ fn default_most() -> usize {
 /// Files that `connections` to MCP take: each request that is being answered has a connection to its
 /// backend, too.
 const fn open_files(connections: usize) -> usize {
-    connections.saturating_mul(2).saturating_add(MOST_OF_ADMIN)
+    connections
+        .saturating_mul(2)
+        .saturating_add(MOST_OF_ADMIN + SPARE)
 }
 
 /// The hosts that a server on `address` is called by, if nothing else is configured. Only a server

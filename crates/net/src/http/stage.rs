@@ -18,6 +18,30 @@ pub(super) struct Stage(Arc<Mutex<State>>);
 struct State {
     at: At,
     since: Instant,
+    /// When it was last of use.
+    worked: Option<Instant>,
+    is_spare: bool,
+}
+
+/// The connection that a request has come by: an extension of each request.
+#[derive(Clone, Debug)]
+pub struct Connection(Stage);
+
+impl Connection {
+    pub(super) const fn of(stage: Stage) -> Self {
+        Self(stage)
+    }
+
+    /// Notes that it was used for what the server is there for. It then makes room later than
+    /// those that were not, or not for longer.
+    pub fn worked(&self) {
+        self.0.state().worked = Some(Instant::now());
+    }
+
+    /// Whether it is beyond the bound, and only there for probes.
+    pub fn is_spare(&self) -> bool {
+        self.0.is_spare()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +59,21 @@ enum At {
 }
 
 /// Who makes room first: those that never spoke, then those that do not read, then those that have
-/// not asked for the longest time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank(u8, Instant);
+/// done no work, then the others.
+pub(super) type Order = u8;
 
 impl Stage {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(is_spare: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             at: At::Silent,
             since: Instant::now(),
+            worked: None,
+            is_spare,
         })))
+    }
+
+    pub(super) fn is_spare(&self) -> bool {
+        self.state().is_spare
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -75,25 +104,26 @@ impl Stage {
         }
     }
 
-    /// Whether it waits for its other side, and so may make room; the lowest goes first.
-    pub(super) fn rank(&self, now: Instant) -> Option<Rank> {
-        let State { at, since } = *self.state();
+    /// If it waits for its other side, its order among those that make room and since when it is
+    /// there; the lowest goes first.
+    pub(super) fn rank(&self, now: Instant) -> Option<(Order, Instant)> {
+        let State {
+            at, since, worked, ..
+        } = *self.state();
         let is_late = now.saturating_duration_since(since) >= SENT_WITHIN;
-        let order = match at {
-            At::Busy => return None,
-            At::Answered | At::Stalled if !is_late => return None,
-            At::Silent => 0,
-            At::Stalled => 1,
-            At::Answered | At::Idle => 2,
-        };
-        Some(Rank(order, since))
+        match at {
+            At::Busy => None,
+            At::Answered | At::Stalled if !is_late => None,
+            At::Silent => Some((0, since)),
+            At::Stalled => Some((1, since)),
+            At::Answered | At::Idle => Some(worked.map_or((2, since), |worked| (3, worked))),
+        }
     }
 
     fn becomes(&self, at: At) {
-        *self.state() = State {
-            at,
-            since: Instant::now(),
-        };
+        let mut state = self.state();
+        state.at = at;
+        state.since = Instant::now();
     }
 
     /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
@@ -110,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_the_other_side_makes_room_and_the_silent_go_first() {
-        let [silent, busy, stalled, idle] = [(); 4].map(|()| Stage::new());
+        let [silent, busy, stalled, idle] = [(); 4].map(|()| Stage::new(false));
         for stage in [&busy, &stalled, &idle] {
             stage.asked();
         }

@@ -1,9 +1,10 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{Extension, Router, http::StatusCode, routing::get};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::Semaphore,
     task::JoinHandle,
 };
 
@@ -17,24 +18,64 @@ struct Served {
     address: SocketAddr,
     drain: watch::Sender<bool>,
     ended: JoinHandle<()>,
+    /// How many requests of `/held` have come.
+    held: watch::Receiver<usize>,
+    /// Lets each of them end.
+    release: Arc<Semaphore>,
 }
 
 async fn served(most: usize) -> Served {
+    served_within(Bounds::of(most)).await
+}
+
+async fn served_within(bounds: Bounds) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let release = Arc::new(Semaphore::new(0));
+    let (hold, held) = watch::channel(0);
+    let released = Arc::clone(&release);
     let router = Router::new()
         .route("/", get(StatusCode::OK))
+        .route(
+            "/held",
+            get(async move || {
+                hold.send_modify(|held| *held += 1);
+                released.acquire().await.unwrap().forget();
+            }),
+        )
+        .route(
+            "/work",
+            get(async |Extension(connection): Extension<Connection>| connection.worked()),
+        )
+        .route(
+            "/spare",
+            get(async |Extension(connection): Extension<Connection>| {
+                connection.is_spare().to_string()
+            }),
+        )
         .route("/slow", get(|| sleep(Duration::from_secs(5))))
         .route("/large", get(|| async { "x".repeat(LARGE) }));
     let (drain, draining) = watch::channel(false);
     Served {
         address,
         drain,
-        ended: tokio::spawn(serve(Acceptor::new(listener), router, most, draining)),
+        held,
+        release,
+        ended: tokio::spawn(serve(Acceptor::new(listener), router, bounds, draining)),
     }
 }
 
 impl Served {
+    /// Until so many requests of `/held` have come.
+    async fn until_held(&self, count: usize) {
+        let mut held = self.held.clone();
+        let wait = timeout(
+            Duration::from_secs(20),
+            held.wait_for(|held| *held >= count),
+        );
+        wait.await.expect("they are asked for").unwrap();
+    }
+
     async fn says(&self, text: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
@@ -168,4 +209,120 @@ async fn a_drain_waits_for_requests_but_not_for_halves_of_them() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// From another address of this machine.
+async fn from(address: &str, served: &Served, text: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket
+        .bind(format!("{address}:0").parse().unwrap())
+        .unwrap();
+    let mut stream = socket.connect(served.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Asks and waits for the answer, and leaves the connection idle.
+async fn idle(mut stream: TcpStream) -> TcpStream {
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    stream
+}
+
+/// Whether it is still served: a second request is answered.
+async fn is_served(mut stream: TcpStream) -> bool {
+    let sent = stream.write_all(LAST_GET.as_bytes()).await;
+    sent.is_ok() && all_of(stream).await.contains("connection: close")
+}
+
+const HELD: &str = "GET /held HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const WORK: &str = "GET /work HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// Connections that asked for `/livez` now and then kept their places, and those that had called a
+/// tool before made room for them.
+#[tokio::test]
+async fn whoever_asks_without_work_makes_room_before_whoever_has_worked() {
+    let served = served(3).await;
+    let works = idle(served.says(WORK).await).await;
+    let mut idlers = Vec::new();
+    for _ in 0..20 {
+        let next = timeout(HEAD_WITHIN / 2, async {
+            idle(served.says(GET).await).await
+        });
+        idlers.push(next.await.expect("it need not wait"));
+    }
+    assert!(is_served(works).await);
+    let mut still = 0;
+    for idler in idlers {
+        still += usize::from(is_served(idler).await);
+    }
+    assert!((1..=2).contains(&still), "{still}");
+}
+
+#[tokio::test]
+async fn of_those_that_have_worked_one_of_the_address_with_most_makes_room() {
+    let served = served(4).await;
+    let few = idle(from("127.0.0.2", &served, WORK).await).await;
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        many.push(idle(from("127.0.0.3", &served, WORK).await).await);
+    }
+    assert!(is_served(few).await);
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_others_have_theirs() {
+    let served = served_within(Bounds {
+        per_address: Some(2),
+        ..Bounds::of(100)
+    })
+    .await;
+    let first = idle(served.says(WORK).await).await;
+    let second = tokio::spawn(all_of(served.says(HELD).await));
+    served.until_held(1).await;
+    // An idle one makes room.
+    let third = tokio::spawn(all_of(served.says(HELD).await));
+    assert_eq!(all_of(first).await.matches("HTTP/1.1").count(), 0);
+    served.until_held(2).await;
+    // Of those that are being answered, none.
+    let fourth = timeout(HEAD_WITHIN / 2, all_of(served.says(GET).await));
+    assert_eq!(fourth.await.expect("closed at once"), "");
+    let other = idle(from("127.0.0.2", &served, GET).await).await;
+    assert!(is_served(other).await);
+    served.release.add_permits(2);
+    for held in [second, third] {
+        assert!(held.await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+}
+
+/// Long calls on all connections kept a probe waiting, and whoever probes ends what does not answer.
+#[tokio::test]
+async fn while_all_are_being_answered_there_is_room_for_one_request_each_on_spare_connections() {
+    let served = served_within(Bounds {
+        spare: 1,
+        ..Bounds::of(2)
+    })
+    .await;
+    let spare = "GET /spare HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut asked = served.says(spare).await;
+    let mut answer = vec![0; 512];
+    let read = asked.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.ends_with("false"), "{answer}");
+    drop(asked);
+    let mut held = Vec::new();
+    for count in 1..=2 {
+        held.push(served.says(HELD).await);
+        served.until_held(count).await;
+    }
+    for _ in 0..3 {
+        let answer = timeout(HEAD_WITHIN / 2, all_of(served.says(spare).await));
+        let answer = answer.await.expect("it need not wait, and is closed");
+        assert!(answer.ends_with("true"), "{answer}");
+    }
+    served.release.add_permits(2);
+    for held in held {
+        assert!(all_of(held).await.starts_with("HTTP/1.1 200"));
+    }
 }

@@ -7,12 +7,13 @@ use serde::Deserialize;
 use super::text;
 use crate::auth::{KeysSettings, OidcSettings};
 
-/// Who may call.
+/// Who may call. What is not known here is an error: it may be meant to keep somebody out.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub enum IncomingAuth {
     /// Everybody, as one subject.
-    Anonymous,
+    // With braces, for what else stands in the block must be an error.
+    Anonymous {},
     /// Who has a token of an issuer.
     Oidc {
         /// Which issuer, and for whom.
@@ -22,7 +23,7 @@ pub enum IncomingAuth {
 
 /// An `OpenID` Connect issuer and its tokens.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OidcConfig {
     /// The issuer, as tokens name it.
     pub issuer: String,

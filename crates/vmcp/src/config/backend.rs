@@ -33,9 +33,12 @@ pub struct BackendConfig {
     /// Its arguments.
     #[serde(default)]
     pub args: Vec<String>,
-    /// Its environment, beside this process's.
+    /// Its environment, beside `PATH` and its like.
     #[serde(default)]
     pub env: BTreeMap<String, Secret>,
+    /// Variables of this process's environment that it has, too.
+    #[serde(default)]
+    pub inherit_env: Vec<String>,
     /// The deadline of a request.
     #[serde(default, deserialize_with = "text::duration")]
     pub timeout: Option<Duration>,
@@ -113,14 +116,14 @@ impl BackendConfig {
             (None, Some(program)) => Transport::Command {
                 program: program.clone(),
                 args: self.args.clone(),
-                env: self.env(),
+                env: self.env()?,
             },
             _ => return Err(BackendError::Transport(self.name.clone())),
         };
         let defaults = Timing::default();
         let max_in_flight = (self.max_in_flight).map_or(defaults.max_in_flight, NonZeroUsize::get);
         let (share, sessions) = match auth {
-            IncomingAuth::Anonymous => (max_in_flight, SessionsConfig::Shared),
+            IncomingAuth::Anonymous {} => (max_in_flight, SessionsConfig::Shared),
             IncomingAuth::Oidc { .. } => (max_in_flight.div_ceil(4), SessionsConfig::PerUser),
         };
         Ok(BackendSettings {
@@ -154,9 +157,23 @@ impl BackendConfig {
         }
     }
 
-    fn env(&self) -> BTreeMap<String, String> {
-        let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
-        self.env.iter().map(exposed).collect()
+    fn env(&self) -> Result<BTreeMap<String, String>, BackendError> {
+        let mut env = BTreeMap::new();
+        for name in &self.inherit_env {
+            env.insert(name.clone(), self.variable(name)?);
+        }
+        for (name, value) in &self.env {
+            env.insert(name.clone(), value.expose().to_owned());
+        }
+        Ok(env)
+    }
+
+    /// A variable of this process's environment.
+    fn variable(&self, name: &str) -> Result<String, BackendError> {
+        env::var(name).map_err(|_| BackendError::Variable {
+            backend: self.name.clone(),
+            variable: name.to_owned(),
+        })
     }
 
     fn headers(&self) -> Result<HashMap<HeaderName, HeaderValue>, BackendError> {
@@ -175,11 +192,7 @@ impl BackendConfig {
             add(name, value.expose())?;
         }
         for (name, variable) in &self.headers_from_env {
-            let value = env::var(variable).map_err(|_| BackendError::Variable {
-                backend: self.name.clone(),
-                variable: variable.clone(),
-            })?;
-            add(name, &value)?;
+            add(name, &self.variable(variable)?)?;
         }
         Ok(headers)
     }

@@ -352,3 +352,73 @@ fn hosts_and_origins_are_read_at_the_start() {
         assert!(parse(&format!("{wrong}\n")).is_err(), "{wrong}");
     }
 }
+
+/// `requiredScopes` within `incomingAuth` vanished without a warning, and everybody was let in.
+#[test]
+fn no_unknown_field_vanishes_wherever_it_stands() {
+    let good = [
+        ("", "name: a"),
+        ("", "backends: [{name: b, url: 'http://b/mcp'EXTRA}]"),
+        (
+            "incomingAuth",
+            "incomingAuth: {type: oidc, oidc: {issuer: 'https://i', audience: a}EXTRA}",
+        ),
+        (
+            "oidc",
+            "incomingAuth: {type: oidc, oidc: {issuer: 'https://i', audience: aEXTRA}}",
+        ),
+        ("anonymous", "incomingAuth: {type: anonymousEXTRA}"),
+        ("limiter", "limiter: {endpoint: 'http://l:1'EXTRA}"),
+        (
+            "tls",
+            "limiter: {endpoint: 'https://l:1', tls: {ca: aEXTRA}}",
+        ),
+        ("", "optimizer: {enabled: trueEXTRA}"),
+        ("", "rejection: {form: errorEXTRA}"),
+        ("", "otlp: {endpoint: 'http://o:4317'EXTRA}"),
+        (
+            "limits",
+            "rateLimiting: {global: {maxTokens: 1, refillPeriod: 1m}EXTRA}",
+        ),
+        (
+            "limit",
+            "rateLimiting: {global: {maxTokens: 1, refillPeriod: 1mEXTRA}}",
+        ),
+    ];
+    for (is_error, line) in good {
+        let mut text = "namespace: n\n".to_owned();
+        for (field, rest) in [
+            ("name", "name: a"),
+            ("backends", "backends: []"),
+            ("incomingAuth", "incomingAuth: {type: anonymous}"),
+        ] {
+            if !line.starts_with(&format!("{field}:")) {
+                text = format!("{text}{rest}\n");
+            }
+        }
+        let with = |extra: &str| format!("{text}{}\n", line.replace("EXTRA", extra));
+        assert_eq!(Config::parse(&with("")).unwrap().1, [""; 0], "{line}");
+        if !line.contains("EXTRA") {
+            continue;
+        }
+        match Config::parse(&with(", requiredScopes: [a]")) {
+            Ok((_, unknown)) => {
+                assert_eq!(is_error, "", "{line}");
+                assert!(unknown[0].ends_with("requiredScopes"), "{unknown:?}");
+            }
+            Err(error) => {
+                assert_ne!(is_error, "", "{line}: {error}");
+                assert!(error.to_string().contains("requiredScopes"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn misspelt_allowed_hosts_do_not_let_in_any() {
+    for wrong in ["allowedHost", "allowed_hosts", "AllowedHosts"] {
+        let error = parse(&format!("{wrong}: [a.example]\n")).unwrap_err();
+        let meant = format!("unknown field {wrong:?}; did you mean allowedHosts?");
+        assert_eq!(error, meant);
+    }
+}

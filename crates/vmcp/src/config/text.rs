@@ -58,12 +58,13 @@ pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(
     Ok(Some(duration))
 }
 
-/// Whether `field` looks like a misspelt `name`, which is in small letters: it holds it, or up to two
-/// letters are wrong, missing or too many.
+/// Whether `field` looks like a misspelt `name`: it holds it, or up to two letters are wrong, missing
+/// or too many.
 pub(super) fn is_like(name: &str, field: &str) -> bool {
     let letters = field.chars().filter(|c| c.is_alphanumeric());
     let field: String = letters.flat_map(char::to_lowercase).collect();
-    field.contains(name) || distance(name, &field) <= 2
+    let name = name.to_lowercase();
+    field.contains(&name) || distance(&name, &field) <= 2
 }
 
 /// How many letters must be changed, added or left out to make `a` of `b`, by Levenshtein.

@@ -267,7 +267,7 @@ fn not_listed(failure: &Failure) -> String {
 }
 
 /// `error` and all that lies beneath it.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

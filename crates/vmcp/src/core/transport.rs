@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    env,
+    ffi::OsString,
     fmt, io,
 };
 
@@ -18,6 +20,7 @@ use rmcp::{
 use tokio::process::Command;
 
 use super::{
+    connection::chain,
     http::{HttpClient, shown},
     stdio::ChildProcess,
 };
@@ -39,9 +42,27 @@ pub enum Transport {
         program: String,
         /// Its arguments.
         args: Vec<String>,
-        /// Set for it, beside this process's environment; values may be secrets.
+        /// Its environment, beside what every child has of this process's; values may be secrets.
         env: BTreeMap<String, String>,
     },
+}
+
+/// What a child has of this process's environment: what programs need to run, to find a user's files
+/// and to write in their language. The SDKs of MCP pass the first six. Everything else may be a
+/// secret of this process or of another backend.
+const INHERITED: [&str; 12] = [
+    "HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE",
+    "TMPDIR", "TZ",
+];
+
+fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
+    let set = |name| Some((name, env::var_os(name)?));
+    // Functions of a shell are no settings, and run in the next shell.
+    let is_function = |value: &OsString| value.as_encoded_bytes().starts_with(b"()");
+    INHERITED
+        .into_iter()
+        .filter_map(set)
+        .filter(move |(_, value)| !is_function(value))
 }
 
 /// Requests to one backend at a time, over HTTP. More of them wait.
@@ -58,8 +79,8 @@ pub(super) enum ConnectError {
         #[source]
         source: io::Error,
     },
-    #[error(transparent)]
-    Initialize(Box<ClientInitializeError>),
+    #[error("{0}")]
+    Initialize(String),
 }
 
 /// How a connection begins.
@@ -115,7 +136,8 @@ impl Transport {
             }
             Self::Command { program, args, env } => {
                 let mut command = Command::new(program);
-                command.args(args).envs(env);
+                command.args(args);
+                command.env_clear().envs(inherited()).envs(env);
                 let child = ChildProcess::spawn(command).map_err(|source| ConnectError::Spawn {
                     program: program.clone(),
                     source,
@@ -123,12 +145,27 @@ impl Transport {
                 serve_client_with_lifecycle(handler, child, mode).await
             }
         };
-        let running = connected.map_err(|error| ConnectError::Initialize(Box::new(error)))?;
+        let running = connected.map_err(|error| ConnectError::Initialize(told(&error)))?;
         let no_cache = ClientCacheConfig::disabled();
         running.peer().set_response_cache_config(no_cache).await;
         // Without sessions over HTTP, each request is one of its own.
         let is_stateful = is_legacy && sessions.is_none_or(|sessions| sessions.are_given());
         Ok((running, is_stateful))
+    }
+}
+
+/// Why a backend could not be greeted, without the messages that it sent instead of an answer.
+fn told(error: &ClientInitializeError) -> String {
+    match error {
+        ClientInitializeError::ExpectedInitResponse(None)
+        | ClientInitializeError::ExpectedInitResult(None) => {
+            "it closed the connection before it answered".to_owned()
+        }
+        ClientInitializeError::ExpectedInitResponse(_)
+        | ClientInitializeError::ExpectedInitResult(_) => {
+            "it answered with a message that is no answer".to_owned()
+        }
+        error => chain(error),
     }
 }
 

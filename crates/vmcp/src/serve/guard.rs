@@ -16,13 +16,16 @@ use axum::{
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+            ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN,
+            RETRY_AFTER, VARY,
         },
         uri::Authority,
     },
     middleware::Next,
     response::{IntoResponse, Response},
 };
+
+use toolgate_net::http::Connection;
 
 use super::{
     message,
@@ -71,6 +74,14 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
+    let connection = request.extensions().get::<Connection>();
+    if connection.is_some_and(Connection::is_spare) {
+        guard.metrics.refused("busy");
+        let busy = "all connections are being answered";
+        let error = rejection::invalid_request(None, busy);
+        let response = message::json(StatusCode::SERVICE_UNAVAILABLE, error);
+        return ([(RETRY_AFTER, "1")], response).into_response();
+    }
     let headers = request.headers();
     let origin = match guard.admit(request.uri(), headers) {
         Ok(origin) => origin,

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::time::sleep;
-use toolgate_net::http::{HALF_WITHIN, begins};
+use toolgate_net::http::{Connection, HALF_WITHIN, begins};
 
 use super::{
     BODY_WITHIN, MAX_BODY_BYTES, Shared,
@@ -32,6 +32,9 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
             return refusal::unauthorized(&error, resource);
         }
     };
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.worked();
+    }
     let (mut parts, body) = request.into_parts();
     let Some(form) = Form::of(&parts.headers) else {
         let what = "Accept allows neither application/json nor text/event-stream";

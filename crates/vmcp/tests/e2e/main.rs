@@ -7,6 +7,7 @@ mod backends;
 mod browser;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
+mod environment;
 mod gone;
 mod malformed;
 mod metrics;
@@ -14,6 +15,7 @@ mod modern;
 mod odd;
 mod oddities;
 mod process;
+mod quiet;
 mod raw;
 mod replica;
 mod sessions;
