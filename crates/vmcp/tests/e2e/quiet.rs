@@ -142,7 +142,7 @@ async fn no_answer_is_quoted_in_the_log() {
     let log = process.stopped().await;
     assert!(!log.contains(CARD), "{log}");
     assert!(
-        log.matches("a request has failed on its way").count() >= 5,
+        log.matches("a request has failed on its way").count() >= 1,
         "{log}"
     );
     for backend in ["rude", "child"] {
