@@ -152,6 +152,8 @@ fn explain(error: &Error) -> Unauthorized {
         ErrorKind::MissingRequiredClaim(claim) => {
             return invalid(&format!("the token has no {claim}"));
         }
+        // A list where text should be, as of `sub`.
+        ErrorKind::Json(_) => "a claim of the token is of another kind than RFC 7519 has it",
         _ => "the token is not a JSON Web Token that is accepted here",
     })
 }

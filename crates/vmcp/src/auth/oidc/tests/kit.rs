@@ -58,7 +58,11 @@ async fn claims_are_of_the_kind_that_they_should_be() {
             json!("VMCP"),
             Some("the token is for another audience"),
         ),
-        ("sub", json!(["alice"]), Some("the token's sub is not text")),
+        (
+            "sub",
+            json!(["alice"]),
+            Some("a claim of the token is of another kind than RFC 7519 has it"),
+        ),
         ("sub", json!(7), Some("the token's sub is not text")),
         ("exp", json!(now() - 300), Some("the token has expired")),
         ("exp", json!("soon"), Some("the token has no exp")),
