@@ -154,7 +154,9 @@ impl<'a> Asked<'a> {
                 && !has_twice(message, &["jsonrpc", "id", "method", "params"])
         });
         let Some(id) = members.get("id").map(|id| id.get()) else {
-            self.nameless += usize::from(!is_message);
+            // With a result it may be taken for the answer to no request.
+            let is_answer = members.contains_key("result") || members.contains_key("error");
+            self.nameless += usize::from(!is_message || is_answer);
             return;
         };
         let is_id = id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
