@@ -162,6 +162,7 @@ impl Place<'_> {
                 (Some(value), None) => value.clone(),
                 (None, Some("metadata.namespace")) => self.namespace.to_owned(),
                 (None, Some("metadata.name")) => "pod-0".to_owned(),
+                (None, Some("metadata.uid")) => "7b1c1f5e-0000-4000-8000-000000000002".to_owned(),
                 (value, field) => panic!("{}: {value:?}, {field:?}", variable.name),
             };
             (variable.name.clone(), value)
