@@ -136,11 +136,11 @@ mod tests {
             .boxed()
         });
         assert_eq!(tasks.restarts(), [("queue", 0)]);
+        assert_eq!(tasks.fault(), None);
         for job in [1, 13, 13, 2] {
             send.send(job).await.expect("taken");
         }
         assert_eq!(results.recv().await, Some(1));
-        assert_eq!(tasks.fault(), None);
         assert_eq!(results.recv().await, Some(2), "after two panics");
         assert_eq!(tasks.restarts(), [("queue", 2)]);
         drop(send);

@@ -277,7 +277,7 @@ async fn under_overload_what_is_paid_is_answered() {
         .await
         .expect("Redis");
     // What is sent has waited half of that at most, and has the other half: on a busy machine too.
-    let limiter = limiter_on(&redis, "8s").await;
+    let limiter = limiter_on(&redis, "4s").await;
     recovers(&limiter).await;
 
     // A second client makes every batch take some 100 ms.

@@ -66,13 +66,16 @@ impl Log {
         String::from_utf8(self.0.lock().expect("held by none").clone()).expect("text")
     }
 
-    pub(crate) fn capture(&self) -> tracing::subscriber::DefaultGuard {
+    pub(crate) fn capture(&self) -> impl Sized {
+        // With one subscriber alone, a line that another test's thread comes by first is off for
+        // this thread too.
+        let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
         let subscriber = tracing_subscriber::fmt()
             .with_writer(self.clone())
             .with_ansi(false)
             .with_span_events(FmtSpan::CLOSE)
             .finish();
-        tracing::subscriber::set_default(subscriber)
+        (second, tracing::subscriber::set_default(subscriber))
     }
 }
 

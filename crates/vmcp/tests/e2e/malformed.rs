@@ -30,6 +30,8 @@ async fn an_odd_tool_prompt_or_resource_is_left_out_and_named_in_the_log() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    // With one subscriber alone, a line that another test's thread comes by first is off here too.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
     let backend = RawBackend::start().await;
     backend.result(
