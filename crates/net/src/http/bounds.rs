@@ -52,7 +52,7 @@ impl From<IpAddr> for Address {
                 let network = u128::from(address) >> 64 << 64;
                 Ipv6Addr::from(network).into()
             }
-            address => address,
+            address @ IpAddr::V4(_) => address,
         })
     }
 }

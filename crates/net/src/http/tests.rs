@@ -32,14 +32,14 @@ async fn served_within(bounds: Bounds) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let release = Arc::new(Semaphore::new(0));
-    let (hold, held) = watch::channel(0);
+    let (count, held) = watch::channel(0);
     let released = Arc::clone(&release);
     let router = Router::new()
         .route("/", get(StatusCode::OK))
         .route(
             "/held",
             get(async move || {
-                hold.send_modify(|held| *held += 1);
+                count.send_modify(|held| *held += 1);
                 released.acquire().await.unwrap().forget();
             }),
         )
