@@ -133,7 +133,7 @@ async fn no_answer_is_quoted_in_the_log() {
             .json(&call);
         post.send().await.unwrap().json().await.unwrap()
     };
-    while !call("a_text").await.to_string().contains("backend a") {
+    while call("a_text").await.to_string().contains("unavailable") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let calls = TOOLS.map(|tool| call_named(&call, tool));
@@ -141,10 +141,9 @@ async fn no_answer_is_quoted_in_the_log() {
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let log = process.stopped().await;
     assert!(!log.contains(CARD), "{log}");
-    assert!(
-        log.matches("a request has failed on its way").count() >= 1,
-        "{log}"
-    );
+    let failed = log.matches("a request has failed on its way").count();
+    // All but two, of which a part can be read.
+    assert!(failed >= TOOLS.len() - 2, "{failed}: {log}");
     for backend in ["rude", "child"] {
         let down = |line: &&str| line.contains("backend is down") && line.contains(backend);
         assert_eq!(log.lines().filter(down).count(), 1, "{log}");
