@@ -58,13 +58,14 @@ impl Bound {
 
     /// Takes `count` places, or none.
     pub(crate) fn take(&self, count: usize) -> Option<Place> {
-        let before = self.taken.fetch_add(count, Ordering::Relaxed);
-        // If there are too few, it gives back what it has counted.
-        let place = Place {
+        let fits = |taken: usize| taken.checked_add(count).filter(|&taken| taken <= self.max);
+        let taken = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        taken.ok().map(|_| Place {
             of: Arc::clone(&self.taken),
             count,
-        };
-        (before + count <= self.max).then_some(place)
+        })
     }
 }
 

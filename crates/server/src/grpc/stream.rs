@@ -57,8 +57,13 @@ pub(super) fn responses(
     let (sender, answers) = mpsc::unbounded_channel();
     let deciding = tokio::spawn(decide(decider, requests, sender));
     let answers = UnboundedReceiverStream::new(answers).flat_map(|decided: Decided| {
-        let Decided { responses, .. } = decided;
-        stream::iter(responses)
+        let Decided { responses, held } = decided;
+        // They count until the last of them is taken.
+        let take = move |response| {
+            let _ = &held;
+            response
+        };
+        stream::iter(responses.into_iter().map(take))
     });
     or_failure(answers, deciding)
 }
@@ -81,8 +86,7 @@ fn or_failure<T>(
 /// Answers that nobody has taken yet.
 struct Decided {
     responses: Vec<CheckStreamResponse>,
-    _held: Held,
-    _unread: Unread,
+    held: (Held, Unread),
 }
 
 /// Decides `requests` until they end, or nobody wants the answers: then checks that are on their way are
@@ -110,7 +114,8 @@ async fn decide(
             biased;
             Some((held, responses)) = deciding.next() => {
                 // If nobody wants them, they are gone.
-                let _ = answers.send(Decided { responses, _held: held, _unread: share.unread() });
+                let held = (held, share.unread());
+                let _ = answers.send(Decided { responses, held });
             }
             arrived = arrived(&share, requests.as_mut()),
                 if is_open && deciding.len() < MAX_GROUPS_IN_FLIGHT => match arrived {
