@@ -115,10 +115,13 @@ fn mend_call(result: &mut Object) {
     if let Some(blocks) = list_in(result, "content") {
         blocks.iter_mut().for_each(mend_block);
     }
-    let is_error = result.get("isError").and_then(|is_error| match is_error {
-        Value::Bool(is_error) => Some(*is_error),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
+    // What is there and does not say no says yes: a failure must not pass for a success.
+    let is_error = result.get("isError").map(|is_error| match is_error {
+        Value::Bool(is_error) => *is_error,
+        Value::String(text) => !["", "0", "false"].contains(&&*text.to_lowercase()),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Null => false,
+        _ => true,
     });
     match is_error {
         Some(is_error) => result.insert("isError".to_owned(), json!(is_error)),

@@ -55,6 +55,18 @@ fn an_odd_block_is_replaced_and_the_rest_of_a_result_is_kept() {
         assert_eq!(result["content"], json!([expected, text]), "{block}");
         assert_eq!(result["isError"], json!(true));
     }
+    for (said, meant) in [
+        (r#""True""#, true),
+        ("1", true),
+        (r#""yes""#, true),
+        ("{}", true),
+        (r#""False""#, false),
+        ("0", false),
+        ("null", false),
+    ] {
+        let result = mended(&format!(r#"{{"content":"bare","isError":{said}}}"#));
+        assert_eq!(result["isError"], json!(meant), "{said}");
+    }
     let all_odd = r#"{"content":"bare","isError":"true","structuredContent":{"n":18446744073709551616},"_meta":7,"x":1}"#;
     let result = mended(all_odd).to_string();
     assert!(
