@@ -8,11 +8,7 @@ use std::{
 use async_trait::async_trait;
 use rmcp::model::CallToolRequestParams;
 use serde_json::json;
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::TcpStream,
-    time::{Duration, sleep, timeout},
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use toolgate_client::OnUnavailable;
 use toolgate_limit::{Answer, Check, Identity, Limiter, LimiterError};
 use vmcp::{Gate, VmcpError, core::Core, rate_limited};
@@ -22,19 +18,8 @@ use crate::{
     modern::ModernBackend,
     odd::OddBackend,
     replica::Replica,
+    wait::{settled, until},
 };
-
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Waits until something is so.
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !is().await {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect(what);
-}
 
 /// A replica with one slot for calls of `backend`.
 async fn replica(backend: SocketAddr) -> Replica {
@@ -163,9 +148,7 @@ async fn one_user_cannot_take_all_slots_and_what_is_refused_has_not_paid() {
         settings.timing.max_in_flight_per_user,
     ) = (3, 2);
     let core = Core::start(vec![settings]);
-    let mut settled = core.settled();
-    let settled = timeout(PATIENCE, settled.wait_for(|settled| *settled));
-    settled.await.unwrap().unwrap();
+    settled(&core).await;
     let paid = Arc::new(Paid::default());
     let gate = Gate::new("a/b".parse().unwrap(), paid.clone(), OnUnavailable::Deny);
     let vmcp = rate_limited(core, Some(gate));

@@ -1,38 +1,16 @@
 //! What a backend lists that no model can hold costs it that item, and nothing else.
 
 use rmcp::model::CallToolRequestParams;
-use tokio::time::{Duration, timeout};
 use toolgate_limit::Identity;
-use vmcp::{Vmcp, core::Core};
+use vmcp::Vmcp;
 
-use crate::{
-    backend::{over_http, url},
-    oddities::Log,
-    raw::RawBackend,
-};
-
-const PATIENCE: Duration = Duration::from_mins(1);
-
-async fn core_of(backend: &RawBackend) -> Core {
-    let core = Core::start(vec![over_http("a", url(backend.address))]);
-    let mut settled = core.settled();
-    let settled = timeout(PATIENCE, settled.wait_for(|settled| *settled));
-    settled.await.unwrap().unwrap();
-    core
-}
+use crate::{log::Log, raw::RawBackend, wait::core_of};
 
 /// One such tool took its backend down, and the log named neither.
 #[tokio::test]
 async fn an_odd_tool_prompt_or_resource_is_left_out_and_named_in_the_log() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    // With one subscriber alone, a line that another test's thread comes by first is off here too.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _captured = log.capture();
     let backend = RawBackend::start().await;
     backend.result(
         "tools/list",
@@ -45,7 +23,7 @@ async fn an_odd_tool_prompt_or_resource_is_left_out_and_named_in_the_log() {
         r#"{"resources":[{"uri":"a://odd"},{"uri":"a://b","name":"b"}]}"#,
     );
     backend.result("resources/templates/list", r#"{"resourceTemplates":null}"#);
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     let me = Identity::anonymous();
     let tools = core.list_tools(&me, None).await.unwrap().tools;
     let names: Vec<_> = tools.iter().map(|tool| &*tool.name).collect();
@@ -58,7 +36,7 @@ async fn an_odd_tool_prompt_or_resource_is_left_out_and_named_in_the_log() {
         .await
         .unwrap();
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for line in [
         r#"these cannot be read and are left out: 2, as ["bad (inputSchema: "#,
         r#""worse (annotations"#,
@@ -79,7 +57,7 @@ async fn a_page_that_comes_again_is_not_listed_again() {
             r#"{{"tools":[{{"name":"a","inputSchema":{{}}}},{{"name":"b","inputSchema":{{}}}}],"nextCursor":"{next}"}}"#
         );
         backend.result("tools/list", &list);
-        let core = core_of(&backend).await;
+        let core = core_of(backend.address).await;
         let listed = core.list_tools(&Identity::anonymous(), None).await;
         assert_eq!(listed.unwrap().tools.len(), 2, "{next:?}");
     }
@@ -98,7 +76,7 @@ async fn content_types_are_read_in_any_case() {
     ] {
         let backend = RawBackend::start().await;
         *backend.types.lock().unwrap() = Some((json, events));
-        let core = core_of(&backend).await;
+        let core = core_of(backend.address).await;
         for as_events in [false, true] {
             *backend.as_events.lock().unwrap() = as_events;
             core.call_tool(&Identity::anonymous(), CallToolRequestParams::new("a_echo"))

@@ -1,45 +1,21 @@
 //! What backends and callers should not do harms nobody else.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, atomic::Ordering},
-};
+use std::sync::atomic::Ordering;
 
 use rmcp::model::{CallToolRequestParams, GetPromptRequestParams, ReadResourceRequestParams};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant};
 use toolgate_limit::Identity;
 use vmcp::{Vmcp, VmcpError, core::Core};
 
 use crate::{
     backend::{over_http, url},
+    log::Log,
     odd::OddBackend,
+    wait::{PATIENCE, core_of, settled, until},
 };
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The least time between two looks at a backend's lists.
 const GAP: Duration = Duration::from_secs(1);
-
-async fn core_of(backend: &OddBackend) -> Core {
-    let core = Core::start(vec![over_http("a", url(backend.address))]);
-    settled(&core).await;
-    core
-}
-
-async fn settled(core: &Core) {
-    let mut settled = core.settled();
-    let settled = timeout(PATIENCE, settled.wait_for(|settled| *settled));
-    settled.await.unwrap().unwrap();
-}
-
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !is().await {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect(what);
-}
 
 async fn call(core: &Core, name: &str) -> Result<(), VmcpError> {
     let call = CallToolRequestParams::new(name.to_owned());
@@ -82,7 +58,7 @@ async fn counts(core: &Core) -> [usize; 4] {
 async fn a_list_that_fails_stays_as_it_was_and_breaks_no_call() {
     let backend = OddBackend::start().await;
     backend.fails.lock().unwrap().insert("prompts/list");
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     assert_eq!(counts(&core).await, [4, 0, 100, 1]);
     call(&core, "a_echo").await.unwrap();
 
@@ -123,7 +99,7 @@ async fn lists_without_end_are_cut_and_the_backend_serves() {
 #[tokio::test]
 async fn names_that_are_not_listed_do_not_reach_the_backend() {
     let backend = OddBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     for name in [
         "a_echo ",
         "a_echo\0",
@@ -147,7 +123,7 @@ async fn names_that_are_not_listed_do_not_reach_the_backend() {
 #[tokio::test]
 async fn a_tool_that_is_new_is_found_when_it_is_called_and_unknown_names_are_no_load() {
     let backend = OddBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     let started = Instant::now();
     for name in ["a_no", "a_nothing", "a_none"] {
         call(&core, name).await.unwrap_err();
@@ -167,7 +143,7 @@ async fn a_tool_that_is_new_is_found_when_it_is_called_and_unknown_names_are_no_
 #[tokio::test]
 async fn a_storm_of_changes_is_looked_at_once_a_second() {
     let backend = OddBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     let started = Instant::now();
     for _ in 0..3 {
         call(&core, "a_storm").await.unwrap();
@@ -191,7 +167,7 @@ async fn a_storm_of_changes_is_looked_at_once_a_second() {
 #[tokio::test]
 async fn another_spelling_of_a_uri_does_not_reach_the_backend() {
     let backend = OddBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     for uri in [
         "file:///exports/./all.csv",
         "file:///exports/x/../all.csv",
@@ -259,7 +235,7 @@ async fn calls_in_flight_are_bounded_and_one_that_is_dropped_is_cancelled() {
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_said_to_be_so_and_leaves_the_backend_up() {
     let backend = OddBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     let error = call(&core, "a_huge").await.unwrap_err().to_string();
     let expected = "a failed: its answer is larger than 16777216 bytes";
     assert!(error.contains(expected), "{error}");
@@ -269,21 +245,14 @@ async fn an_answer_that_is_too_large_is_said_to_be_so_and_leaves_the_backend_up(
 #[tokio::test]
 async fn the_log_does_not_show_what_is_secret_in_a_backends_url() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    // With one subscriber alone, a line that another test's thread comes by first is off here too.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _captured = log.capture();
     let gone = OddBackend::start().await.address;
     let secret = format!("http://me:s3cret@{gone}/mcp?api_key=s3cret");
     let core = Core::start(vec![over_http("a", secret)]);
     settled(&core).await;
     let error = call(&core, "a_echo").await.unwrap_err().to_string();
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("backend is down"), "{log}");
     assert!(error.contains("unavailable"), "{error}");
     for text in [&log, &error] {
@@ -291,18 +260,5 @@ async fn the_log_does_not_show_what_is_secret_in_a_backends_url() {
             !text.contains("s3cret") && !text.contains("api_key"),
             "{text}"
         );
-    }
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct Log(pub(crate) Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,27 +1,17 @@
 //! Backends that restart and lose their sessions.
 
 use rmcp::model::CallToolRequestParams;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant};
 use toolgate_limit::Identity;
 use vmcp::{Vmcp, VmcpError, core::Core};
 
 use crate::{
-    backend::{over_http, url},
     raw::{Raw, RawBackend},
+    wait::core_of,
 };
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Less than the deadline of a request.
 const SOON: Duration = Duration::from_secs(5);
-
-async fn core_of(backend: &RawBackend) -> Core {
-    let core = Core::start(vec![over_http("a", url(backend.address))]);
-    let mut settled = core.settled();
-    let settled = timeout(PATIENCE, settled.wait_for(|settled| *settled));
-    settled.await.unwrap().unwrap();
-    core
-}
 
 async fn call(core: &Core) -> Result<(), VmcpError> {
     let call = CallToolRequestParams::new("a_echo");
@@ -81,7 +71,7 @@ const LOST: [Raw; 12] = [
 async fn a_session_that_is_lost_is_begun_anew_and_no_call_fails() {
     for lost in LOST {
         let backend = RawBackend::start().await;
-        let core = core_of(&backend).await;
+        let core = core_of(backend.address).await;
         call(&core).await.unwrap();
         for n in 1..=2 {
             backend.restart(lost);
@@ -101,7 +91,7 @@ async fn a_session_that_is_lost_is_begun_anew_and_no_call_fails() {
 #[tokio::test]
 async fn calls_that_lose_their_session_together_begin_one_and_none_fails() {
     let backend = RawBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     backend.restart(LOST[1]);
     let called = futures::future::join_all((0..50).map(|_| call(&core))).await;
     assert!(called.iter().all(Result::is_ok), "{called:?}");
@@ -113,7 +103,7 @@ async fn calls_that_lose_their_session_together_begin_one_and_none_fails() {
 #[tokio::test]
 async fn an_error_that_only_looks_like_a_lost_session_is_passed_on() {
     let backend = RawBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     for (raw, code) in [
         (
             Raw(
@@ -178,7 +168,7 @@ async fn an_error_that_only_looks_like_a_lost_session_is_passed_on() {
 #[tokio::test]
 async fn what_is_no_answer_ends_its_call_at_once_and_no_session() {
     let backend = RawBackend::start().await;
-    let core = core_of(&backend).await;
+    let core = core_of(backend.address).await;
     for (raw, reason) in [
         (
             Raw(401, "", ""),

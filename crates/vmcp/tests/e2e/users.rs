@@ -3,7 +3,7 @@
 use rmcp::model::{
     CallToolRequestParams, ReadResourceRequestParams, ReadResourceResponse, ResourceContents,
 };
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, sleep};
 use toolgate_limit::Identity;
 use vmcp::{
     Vmcp, VmcpError,
@@ -14,19 +14,8 @@ use crate::{
     backend::{over_http, url},
     modern::ModernBackend,
     odd::OddBackend,
+    wait::until,
 };
-
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Waits until something is so.
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !is().await {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect(what);
-}
 
 /// The resources that `name` sees.
 async fn resources(core: &Core, name: &str) -> Vec<String> {
