@@ -23,7 +23,6 @@ mod connection;
 mod grpc;
 mod health;
 mod http;
-mod latest;
 mod listen;
 mod observe;
 mod outage;

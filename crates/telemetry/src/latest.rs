@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc};
 
 use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
 
-/// Makes one after the other, on threads that decide no check. Whoever asks gets one that was begun
+/// Makes one after the other, on threads that may block. Whoever asks gets one that was begun
 /// after it had asked, and shares it with all who wait meanwhile. Clones share.
-pub(crate) struct Latest<T>(Arc<Mutex<Option<Made<T>>>>);
+pub struct Latest<T>(Arc<Mutex<Option<Made<T>>>>);
 
 struct Made<T> {
     began: Instant,
@@ -15,7 +15,7 @@ struct Made<T> {
 
 impl<T: Send + Sync + 'static> Latest<T> {
     /// What `make` makes of this moment or later. None: it has panicked, or the runtime ends.
-    pub(crate) async fn make(&self, make: impl FnOnce() -> T + Send + 'static) -> Option<Arc<T>> {
+    pub async fn make(&self, make: impl FnOnce() -> T + Send + 'static) -> Option<Arc<T>> {
         let asked = Instant::now();
         let mut latest = Arc::clone(&self.0).lock_owned().await;
         if let Some(made) = latest.as_ref().filter(|made| made.began >= asked) {
@@ -56,11 +56,14 @@ impl<T> fmt::Debug for Latest<T> {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicU32, Ordering},
+        sync::{
+            atomic::{AtomicU32, Ordering},
+            mpsc,
+        },
         thread,
     };
 
-    use futures::future::join_all;
+    use tokio::task::yield_now;
 
     use super::*;
 
@@ -70,19 +73,31 @@ mod tests {
         let made = Arc::new(AtomicU32::new(0));
         let latest = Latest::default();
         let here = thread::current().id();
-        let ask = || {
-            let made = Arc::clone(&made);
-            latest.make(move || {
+        // The first is made until this is dropped.
+        let (release, released) = mpsc::channel::<()>();
+        let mut released = Some(released);
+        let mut ask = || {
+            let (latest, made, released) = (latest.clone(), Arc::clone(&made), released.take());
+            let count = move || {
                 assert_ne!(thread::current().id(), here);
+                let _ = released.map(|released| released.recv());
                 made.fetch_add(1, Ordering::Relaxed)
-            })
+            };
+            tokio::spawn(async move { *latest.make(count).await.expect("made") })
         };
-        let all = join_all((0..50).map(|_| ask())).await;
-        let all: Vec<_> = all.into_iter().map(|value| *value.expect("made")).collect();
+        let all: Vec<_> = (0..50).map(|_| ask()).collect();
+        // By then each has asked.
+        yield_now().await;
+        drop(release);
+        let mut values = Vec::new();
+        for value in all {
+            values.push(value.await.expect("no panic"));
+        }
         // The second was begun after all the others had asked.
-        assert_eq!(all[0], 0);
-        assert!(all[1..].iter().all(|value| *value == 1), "{all:?}");
-        assert_eq!(*ask().await.expect("made"), 2, "not one from before");
+        assert_eq!(values[0], 0);
+        assert!(values[1..].iter().all(|value| *value == 1), "{values:?}");
+        let last = ask().await.expect("no panic");
+        assert_eq!(last, 2, "not one from before");
         assert_eq!(made.load(Ordering::Relaxed), 3);
     }
 

@@ -40,6 +40,7 @@
 
 mod distribution;
 mod exemplar;
+mod latest;
 mod log;
 mod otlp;
 mod outage;
@@ -55,6 +56,7 @@ mod variables;
 
 pub use distribution::{Distribution, Exemplar};
 pub use exemplar::{TraceLabel, TracedHistogram, observe};
+pub use latest::Latest;
 pub use log::{Log, LogFormat};
 pub use otlp::{OtlpSettings, Protocol, transport::TransportError};
 pub use prometheus::{CONTENT_TYPE, Metrics, exposition, registry, router};

@@ -19,13 +19,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use tokio::{
-    sync::{Mutex, Semaphore},
-    task::spawn_blocking,
-    time::Instant,
-};
+use tokio::sync::Semaphore;
 
-use crate::Distribution;
+use crate::{Distribution, Latest};
 
 /// The media type of an exposition, by the `OpenMetrics` specification, section "Overall structure".
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -125,7 +121,7 @@ pub fn router(metrics: impl Into<Metrics>) -> Router {
         .route("/metrics", get(scrape))
         .with_state(Exposed {
             metrics: metrics.into(),
-            latest: Arc::default(),
+            text: Latest::default(),
             places: Arc::new(Semaphore::new(SCRAPES)),
         })
 }
@@ -137,14 +133,8 @@ const SCRAPES: usize = 16;
 #[derive(Clone)]
 struct Exposed {
     metrics: Metrics,
-    latest: Arc<Mutex<Option<Latest>>>,
+    text: Latest<Result<Bytes, fmt::Error>>,
     places: Arc<Semaphore>,
-}
-
-/// The last text, and when it was begun.
-struct Latest {
-    began: Instant,
-    text: Result<Bytes, fmt::Error>,
 }
 
 async fn scrape(State(exposed): State<Exposed>) -> Response {
@@ -166,22 +156,11 @@ impl Exposed {
     /// The text of this moment or later, made on a thread of its own: that of many series takes
     /// milliseconds, and the runtime that serves HTTP may have more urgent things to do.
     async fn text(self) -> Result<Bytes, fmt::Error> {
-        let asked = Instant::now();
-        let mut latest = self.latest.lock_owned().await;
-        if let Some(latest) = latest.as_ref().filter(|latest| latest.began >= asked) {
-            return latest.text.clone();
-        }
-        let (metrics, began) = (self.metrics, Instant::now());
-        // To its end, even if whoever asked has gone.
-        let shown = spawn_blocking(move || {
-            let text = metrics.exposition().map(Bytes::from);
-            *latest = Some(Latest {
-                began,
-                text: text.clone(),
-            });
-            text
-        });
-        shown.await.unwrap_or(Err(fmt::Error))
+        let metrics = self.metrics;
+        let text = self
+            .text
+            .make(move || metrics.exposition().map(Bytes::from));
+        text.await.map_or(Err(fmt::Error), |text| (*text).clone())
     }
 }
 

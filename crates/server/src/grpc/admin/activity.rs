@@ -9,12 +9,12 @@ use toolgate_limit::{BucketStatus, Check, Identity, Limit, OperationKind, Scope}
 use toolgate_proto::pb::{
     self, CheckOutcome, GetActivityRequest, GetActivityResponse, ReloadStatus, limit::Operation,
 };
+use toolgate_telemetry::Latest;
 
 use super::{fingerprint::Fingerprint, timestamp};
 use crate::{
     bound::Bound,
     grpc::status,
-    latest::Latest,
     observe::{Activity, Counters, Course, HotBucket, Target},
     outage::ReplicaLimiter,
 };
