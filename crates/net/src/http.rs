@@ -33,9 +33,9 @@ use tokio::{
 use tower_service::Service;
 use tracing::warn;
 
-use self::{body::Ending, bounds::Address, io::Noted, stage::Stage};
+use self::{body::Ending, io::Noted, stage::Stage};
 pub use self::{bounds::Bounds, stage::Connection};
-use crate::{Acceptor, Stream};
+use crate::{Acceptor, Address, Stream};
 
 /// How long a new connection has for the head of its first request.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);

@@ -23,11 +23,13 @@
 //! ```
 
 mod accept;
+mod address;
 mod authority;
 pub mod descriptors;
 pub mod http;
 mod signal;
 
 pub use accept::{Acceptor, Listener, Stream};
+pub use address::Address;
 pub use authority::{InvalidAuthority, check_authorities, read_authorities};
 pub use signal::stop_signal;

@@ -1,10 +1,11 @@
 //! Who a caller is, as far as its share goes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use tokio_util::either::Either;
+use toolgate_net::Address;
 use webpki::EndEntityCert;
 
 use crate::socket::Loose;
@@ -14,9 +15,7 @@ use crate::socket::Loose;
 pub(crate) enum CallerKey {
     /// The hash of the names of a certificate. A new certificate for the same names is the same caller.
     Names([u8; 32]),
-    V4(Ipv4Addr),
-    /// The network of an IPv6 address: a host has all the addresses of a /64.
-    V6(Ipv6Addr),
+    Address(Address),
     /// Whoever connects to a Unix socket.
     Unix,
 }
@@ -30,11 +29,8 @@ impl CallerKey {
         }
     }
 
-    pub(super) fn of_ip(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip),
-            IpAddr::V6(ip) => Self::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        }
+    pub(crate) fn of_ip(ip: IpAddr) -> Self {
+        Self::Address(ip.into())
     }
 
     /// By a certificate that was verified.

@@ -166,7 +166,7 @@ async fn silent_connections_of_one_address_keep_no_other_waiting() {
 #[tokio::test]
 async fn places_have_bounds_and_the_last_of_an_address_leaves_nothing() {
     let lobby = Arc::new(Lobby::new(3, 2));
-    let of = |last| CallerKey::V4([192, 0, 2, last].into());
+    let of = |last| CallerKey::of_ip([192, 0, 2, last].into());
     let enter = async |last| timeout(Duration::ZERO, lobby.enter(of(last))).await;
     let first = enter(1).await.expect("room").expect("open");
     let second = enter(1).await.expect("room").expect("open");
