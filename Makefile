@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: test complete tools fmt clippy doc isolation layers alone alone-if-changed unit proto released alerts charts chart-copies images sbom performance top-capture fuzz deny clean
+.PHONY: test complete tools fmt clippy doc isolation layers alone kubernetes unit proto released alerts charts chart-copies images sbom performance top-capture fuzz deny clean
 
 # An incremental build that starts cold costs more than it saves.
 ifdef CI
@@ -32,18 +32,20 @@ HELM          := $(CURDIR)/.tools/bin/helm
 SCHEMAS       := .tools/python/kubernetes-validate
 CRDS          := .tools/crds
 CONTAINERS    := $(shell [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null && echo yes)
-TEST_FEATURES := --features toolgate-tests/sdk $(if $(CONTAINERS),--features toolgate-tests/containers) $(if $(GO),--features toolgate-tests/grpcurl --features toolgate-tests/kubernetes)
+TEST_FEATURES := --features toolgate-tests/sdk --features toolgate-tests/kubernetes $(if $(CONTAINERS),--features toolgate-tests/containers) $(if $(GO),--features toolgate-tests/grpcurl)
 EVERYTHING    := .tools/node_modules/.bin/mcp-server-everything
 TYPESCRIPT    := .tools/node_modules/@modelcontextprotocol/client/package.json
 
-test: complete tools fmt clippy doc isolation proto alerts unit $(if $(GO),charts)
+test: complete tools fmt clippy doc isolation proto alerts unit $(if $(GO),if-changed-kubernetes)
+	@cat $(LEFT_OUT)
 
-# Continuous integration leaves nothing out: CI is set there.
+# Continuous integration leaves out only what has passed as it is: CI is set there.
 complete:
+	@mkdir -p $(dir $(LEFT_OUT)) && : > $(LEFT_OUT)
 	@[ "$(GO)" ] || { echo 'Charts, and tests with grpcurl and a control plane of Kubernetes, are left out: they take Go 1.21 or newer.' >&2; [ -z "$(CI)" ]; }
 	@[ "$(CONTAINERS)" ] || { echo 'Tests of images, compose.yaml, the sidecar and deploy/README.md are left out: they take root, and namespaces.' >&2; [ -z "$(CI)" ]; }
 
-tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(GRPCIO) $(PROMTOOL) $(if $(GO),$(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS) $(HELM) $(SCHEMAS))
+tools: $(BUF) $(EVERYTHING) $(TYPESCRIPT) $(PYTHON) $(PARSER) $(GRPCIO) $(PROMTOOL) $(if $(GO),$(GRPCURL))
 	@packages=(); \
 	command -v redis-server >/dev/null || packages+=(redis-server); \
 	command -v cc           >/dev/null || packages+=(gcc libc6-dev); \
@@ -125,7 +127,7 @@ doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # Nobody reaches past the layers that ARCHITECTURE.md draws, and each crate builds alone.
-isolation: layers alone-if-changed
+isolation: layers if-changed-alone
 
 # `layer CRATE 'crates of this workspace below it' 'what it must not use'`; each crate has one.
 layers:
@@ -159,18 +161,41 @@ layers:
 	  if [ "$$count" != 1 ]; then echo "$$count versions of $$only_one" >&2; exit 1; fi; \
 	done
 
-# Checking a crate alone compiles its dependencies with its features: some 500 units in all, and as many
-# seconds of CPU time. It is done if a manifest is not as it was when $(ALONE) was written. That file is
-# written here and committed; a forgotten one costs time, and hides nothing. What it does not see is a source
-# that begins to use a feature which another crate asks for: `make alone` before a release.
-ALONE     := crates/alone.sum
-MANIFESTS := sha256sum Cargo.toml Cargo.lock rust-toolchain.toml crates/*/Cargo.toml
-alone-if-changed:
-	@if diff <($(MANIFESTS)) $(ALONE); then echo "each crate built alone with these manifests"; else $(MAKE) alone; fi
+# Suites that cost minutes and concern few changes. `make if-changed-SUITE` runs one if a file that it covers is not
+# as it was when it last passed, and keeps a sum over those files in $(SUMS)/SUITE, to be committed. A forgotten sum
+# costs time, and hides nothing. It is one sum, not one a file: two branches that each pass do not merge into a sum that
+# nobody has tested. `make SUITE` runs the suite in any case; do it for all of them before a release.
+SUMS     := tests/suite/sums
+LEFT_OUT := $(or $(CARGO_TARGET_DIR),target)/left-out
+# How to build and to run; all suites stand on it.
+BUILD    := Makefile Cargo.toml Cargo.lock rust-toolchain.toml
+# Not by $(MAKE), whose lines run under `make -n` as well, and without flags: `-i` would make a sum of what has failed.
+AFRESH    = MAKEFLAGS= make
+if-changed-%:
+	@files=$$(find $(BUILD) $(COVERED_$*) -type f -not -name '*.pyc' | LC_ALL=C sort -u); \
+	sum=$$({ echo "$(FEATURES_$*)"; xargs -d '\n' sha256sum <<< "$$files"; } | sha256sum | cut -d' ' -f1); \
+	if [ "$$sum" = "$$(cat $(SUMS)/$* 2>/dev/null)" ]; then \
+	  echo "Left out: make $*. It has passed with all files that it covers as they are." | tee -a $(LEFT_OUT); \
+	else \
+	  $(AFRESH) $*; mkdir -p $(SUMS); echo "$$sum" > $(SUMS)/$*; \
+	fi
 
+# Checking a crate alone compiles its dependencies with its features: some 500 units in all, and as many
+# seconds of CPU time. What its sum does not see is a source that begins to use a feature which another crate asks for.
+COVERED_alone := $(wildcard crates/*/Cargo.toml tests/Cargo.toml)
 alone:
 	for crate in $(CRATES); do cargo check -p $$crate --locked --target-dir "$${CARGO_TARGET_DIR:-target}/alone"; done
-	$(MANIFESTS) > $(ALONE)
+
+# What a control plane of Kubernetes, kubectl and Helm take part in. Go builds those, in 15 minutes of CPU time.
+COVERED_kubernetes := crates/kube crates/policy crates/limit crates/tasks crates/toolgate \
+  crates/server/Cargo.toml $(wildcard crates/server/src/config* crates/server/src/source* crates/server/src/server*) \
+  crates/vmcp/Cargo.toml $(wildcard crates/vmcp/src/config* crates/vmcp/src/main.rs) \
+  deploy examples Dockerfile tests/Cargo.toml tests/src tests/kubernetes tests/charts tests/container tests/suite/run.py tests/tests/kubernetes tests/tests/deploy
+# What a machine cannot run has not passed there.
+FEATURES_kubernetes := $(TEST_FEATURES)
+WITH_KUBERNETES := tests/tests/kubernetes/main.rs tests/tests/deploy/main.rs:readme:: tests/tests/deploy/main.rs:sidecar::
+kubernetes: $(BUF) $(EVERYTHING) $(PYTHON) $(GRPCURL) $(APISERVER) $(KUBECTL) $(ETCD) $(CRDS) $(HELM) $(SCHEMAS) charts
+	$(RUN_TESTS) $(addprefix --only ,$(WITH_KUBERNETES)) -- --workspace --locked $(TEST_FEATURES)
 
 alerts:
 	$(PROMTOOL) check rules deploy/observability/alerts.yaml
@@ -181,7 +206,7 @@ BUILD_PROGRAMS := cargo build --workspace --bin toolgate --bin vmcp --example ba
 
 # All that deploy/ would put into a cluster; what is looked at is said in tests/charts/check.py. What Helm
 # makes of each variant stays in target/rendered.
-charts:
+charts: $(KUBECTL) $(HELM) $(SCHEMAS)
 	$(BUILD_PROGRAMS)
 	target="$${CARGO_TARGET_DIR:-target}"; \
 	  $(PYTHON) -B tests/charts/check.py --programs "$$target/debug" --rendered "$$target/rendered"
@@ -202,11 +227,13 @@ RELEASED := proto/released.binpb
 released:
 	$(BUF) build --exclude-source-info --output $(RELEASED)
 
-unit:
-	PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
+RUN_TESTS = PATH="$(dir $(GRPCURL)):$(CURDIR)/$(dir $(EVERYTHING)):$$PATH" \
 	  TOOLGATE_TEST_PYTHON="$(CURDIR)/$(PYTHON)" NODE_PATH="$(CURDIR)/.tools/node_modules" \
 	  TOOLGATE_TEST_CRDS="$(CURDIR)/$(CRDS)" \
-	  $(PYTHON) -B tests/suite/run.py -- --workspace --locked $(TEST_FEATURES)
+	  $(PYTHON) -B tests/suite/run.py
+# All tests, but those of `make kubernetes`.
+unit:
+	$(RUN_TESTS) $(addprefix --without ,$(WITH_KUBERNETES)) -- --workspace --locked $(TEST_FEATURES)
 
 # Both images, for this machine and into Docker; for a registry: PREFIX=registry/ PLATFORMS=linux/amd64,linux/arm64
 # OUTPUT=--push. Equal sources make equal images; an SBOM goes with those that are pushed.

@@ -1,6 +1,8 @@
 """Builds all tests of the workspace once, then runs several test programs at a time. `make unit` runs it.
 
-    run.py [--at-once N] -- ARGUMENTS OF cargo test
+    run.py [--at-once N] [--only PART]... [--without PART]... -- ARGUMENTS OF cargo test
+
+A PART is a program, such as tests/tests/deploy/main.rs, or tests of one: tests/tests/deploy/main.rs:readme::
 
 `cargo test` runs one program after another, and most of them wait more than they compute. The output
 of a program is printed when the program ends, in the form that cargo gives it. The exit code is 1 if
@@ -38,6 +40,8 @@ class Test:
     command: list[str]
     # Of its package; cargo runs it there and tells it so: insta and proptest keep files there.
     folder: Path | None
+    # Tests that must be among those that run, by parts of their names.
+    filters: tuple[str, ...] = ()
 
 
 @dataclass
@@ -52,12 +56,15 @@ class Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--only", action="append", default=[], metavar="PART")
+    parser.add_argument("--without", action="append", default=[], metavar="PART")
     parser.add_argument("arguments", nargs="+", help="what cargo test is given; after --")
     given = parser.parse_args()
 
     tests, programs = build(given.arguments)
     os.environ["TOOLGATE_TEST_PROGRAMS"] = str(programs)
     tests.append(Test("examples in documentation", ["cargo", "test", "--doc", *given.arguments], None))
+    tests = chosen(tests, given.only, given.without)
     record = programs.parent / "suite.json"
     before = json.loads(record.read_text()) if record.exists() else {}
     # A program that has never run may be a long one.
@@ -67,7 +74,7 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor(given.at_once) as pool:
         running = [pool.submit(run, test) for test in tests]
         outcomes = [done.result() for done in concurrent.futures.as_completed(running)]
-    record.write_text(json.dumps({done.test.name: done.wall_seconds for done in outcomes}, indent=1))
+    record.write_text(json.dumps(before | {done.test.name: done.wall_seconds for done in outcomes}, indent=1))
     return summary(outcomes, time.monotonic() - began)
 
 
@@ -91,6 +98,31 @@ def build(arguments: list[str]) -> tuple[list[Test], Path]:
     if absent:
         sys.exit(f"cargo has not built {', '.join(sorted(absent))}")
     return tests, programs
+
+
+def chosen(tests: list[Test], only: list[str], without: list[str]) -> list[Test]:
+    """A part that is not there is an error: a test that moves must not be lost."""
+    wanted, unwanted = parts(only), parts(without)
+    absent = (wanted.keys() | unwanted.keys()) - {test.name for test in tests}
+    if absent:
+        sys.exit(f"there is no {', '.join(sorted(absent))}")
+    kept = []
+    for test in tests:
+        if (only and test.name not in wanted) or unwanted.get(test.name) == []:
+            continue
+        filters = tuple(wanted.get(test.name, []))
+        skipped = [word for name in unwanted.get(test.name, []) for word in ("--skip", name)]
+        kept.append(Test(test.name, [*test.command, *filters, *skipped], test.folder, filters))
+    return kept
+
+
+def parts(given: list[str]) -> dict[str, list[str]]:
+    """By program; no tests of it means all."""
+    chosen: dict[str, list[str]] = {}
+    for part in given:
+        program, _, tests = part.partition(":")
+        chosen.setdefault(program, []).extend([tests] if tests else [])
+    return chosen
 
 
 def run(test: Test) -> Outcome:
@@ -119,6 +151,9 @@ def run(test: Test) -> Outcome:
         said = output.read().decode(errors="replace")
     code = os.waitstatus_to_exitcode(status)
     wrong = f"did not end within {WITHIN_SECONDS} s" if late.is_set() else f"exit code {code}" if code else None
+    absent = [part for part in test.filters if not re.search(rf"^test {re.escape(part)}", said, re.M)]
+    if absent:
+        wrong = wrong or f"has no test {', '.join(absent)}"
     took = time.monotonic() - began
     done = Outcome(test, said, wrong, took, used.ru_utime + used.ru_stime)
     # One write: programs end at the same time.
