@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod direct;
 mod export;
 mod gateway;
 #[path = "../gateway/issuer.rs"]

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::{process::Command, time::timeout};
+use tonic::Request;
 use toolgate_limit::TraceContext;
 use toolgate_tests::{
     Collector, FaultProxy, Limiter, PATIENCE, PolicyFile, Process, ReceivedSpan, RedisServer,
@@ -16,6 +17,20 @@ use crate::issuer::Issuer;
 
 /// Who calls, who must be nowhere in what is exported.
 pub(crate) const SUBJECT: &str = "alice-the-subject";
+
+/// `message` as a call of the limiter whose metadata name `caller`.
+pub(crate) fn traced<T>(message: T, caller: &TraceContext) -> Request<T> {
+    let mut request = Request::new(message);
+    let traceparent = caller.to_string().parse().expect("ASCII");
+    request.metadata_mut().insert("traceparent", traceparent);
+    request
+}
+
+/// A limit that refuses nobody.
+pub(crate) const GENEROUS: &str = "perUser: {maxTokens: 1000000, refillPeriod: 24h}";
+
+/// For a machine that is very busy: a call fails open only if a test wants it.
+pub(crate) const PATIENT: &str = "timeout: 30s";
 
 /// All parts of a gateway, and who watches them.
 pub(crate) struct Stage {

@@ -1,15 +1,13 @@
 //! One trace from a caller to Redis and to the backend, whatever becomes of the call.
 
 use serde_json::{Value, json};
-use tokio::process::Command;
-use tonic::Request;
 use toolgate_limit::TraceContext;
-use toolgate_proto::pb::{CheckRequest, CheckStreamRequest, Decision, PeekRequest};
-use toolgate_tests::{Fault, ReceivedSpan, eventually, of_tool, toolgate};
+use toolgate_proto::pb::Decision;
+use toolgate_tests::{Fault, ReceivedSpan, eventually, of_tool};
 
 use crate::{
-    stage::{SUBJECT, Stage, caller},
-    tree::tree,
+    stage::{GENEROUS, PATIENT, SUBJECT, Stage, caller, traced},
+    tree::{is_in, tree},
 };
 
 const URI: &str = "file:///greeting";
@@ -18,16 +16,6 @@ const UNLISTED: &str = "file:///nobody-has-this";
 /// One call of `a_echo` and one reading of the greeting for each user.
 const ONE_EACH: &str = "tools: [{name: a_echo, perUser: {maxTokens: 1, refillPeriod: 1h}}], \
      resources: [{name: 'file:///greeting', perUser: {maxTokens: 1, refillPeriod: 1h}}]";
-
-const GENEROUS: &str = "perUser: {maxTokens: 1000000, refillPeriod: 24h}";
-
-/// For a machine that is very busy: a call fails open only if a test wants it.
-const PATIENT: &str = "timeout: 30s";
-
-fn is_in(spans: &[ReceivedSpan], caller: &TraceContext) -> bool {
-    let trace = format!("{:032x}", caller.trace_id);
-    spans.iter().any(|span| span.trace_id() == trace)
-}
 
 fn named<'a>(spans: &'a [ReceivedSpan], caller: &TraceContext, name: &str) -> &'a ReceivedSpan {
     let trace = format!("{:032x}", caller.trace_id);
@@ -256,149 +244,6 @@ vmcp server tools/call a_echo decision=fail_open fail_open=true cause=unreachabl
   vmcp client tools/call echo
 "
     );
-}
-
-fn traced<T>(message: T, caller: &TraceContext) -> Request<T> {
-    let mut request = Request::new(message);
-    let traceparent = caller.to_string().parse().expect("ASCII");
-    request.metadata_mut().insert("traceparent", traceparent);
-    request
-}
-
-#[tokio::test]
-async fn single_calls_are_traced_by_their_metadata_and_streams_by_their_messages_alone() {
-    let stage = Stage::start(GENEROUS, PATIENT).await;
-    let mut client = stage.limiter.client().await.expect("a connection");
-    let (checked, peeked, refused) = (caller(), caller(), caller());
-    let check = || of_tool(SUBJECT, "a_echo");
-    let request = traced(check(), &checked);
-    client.check(request).await.expect("a decision");
-    let peek = PeekRequest {
-        check: Some(check()),
-    };
-    let request = traced(peek.clone(), &peeked);
-    client.peek(request).await.expect("a look");
-    let request = traced(CheckRequest::default(), &refused);
-    client.check(request).await.expect_err("no server");
-    // A trace of its own, for somebody with grpcurl.
-    client.check(check()).await.expect("a decision");
-    // None, as the caller says.
-    let unsampled = TraceContext {
-        is_sampled: false,
-        ..caller()
-    };
-    let request = traced(check(), &unsampled);
-    client.check(request).await.expect("a decision");
-    stage.echo(&unsampled).await;
-
-    let (of_message, of_stream) = (caller(), caller());
-    let message = |id| CheckStreamRequest {
-        id,
-        check: Some(check()),
-        ..CheckStreamRequest::default()
-    };
-    let malformed = CheckStreamRequest {
-        traceparent: "00-1-2-01".to_owned(),
-        ..message(4)
-    };
-    let messages = [
-        message(1),
-        message(2).traced(&of_message),
-        message(3).traced(&unsampled),
-        malformed,
-    ];
-    let stream = traced(futures::stream::iter(messages), &of_stream);
-    let mut answers = client
-        .check_stream(stream)
-        .await
-        .expect("a stream")
-        .into_inner();
-    for _ in 0..4 {
-        let answer = answers.message().await.expect("the stream goes on");
-        assert!(answer.is_some());
-    }
-    drop((client, answers));
-    let spans = stage.end().await;
-
-    let of_check = "decision=allowed degraded=false code=OK";
-    assert_eq!(
-        tree(&spans, &checked),
-        format!(
-            "toolgate server toolgate.v1.LimiterService/Check {of_check}\n  toolgate client EVALSHA check.lua\n"
-        )
-    );
-    assert_eq!(
-        tree(&spans, &peeked),
-        format!(
-            "toolgate server toolgate.v1.LimiterService/Peek {of_check}\n  toolgate client MULTI\n"
-        )
-    );
-    assert_eq!(
-        tree(&spans, &refused),
-        "toolgate server toolgate.v1.LimiterService/Check code=INVALID_ARGUMENT\n"
-    );
-    assert_eq!(
-        tree(&spans, &of_message),
-        format!(
-            "toolgate server toolgate.v1.LimiterService/CheckStream {of_check}\n  toolgate client EVALSHA check.lua\n"
-        )
-    );
-    for none in [&unsampled, &of_stream] {
-        assert!(!is_in(&spans, none), "{none}");
-    }
-    let of_limiter = spans
-        .iter()
-        .filter(|span| span.resource["service.name"] == "toolgate");
-    let roots: Vec<_> = of_limiter
-        .filter(|span| span.parent_span_id().is_empty())
-        .map(|span| span.span.name.as_str())
-        .collect();
-    assert_eq!(roots, ["toolgate.v1.LimiterService/Check"]);
-}
-
-#[tokio::test]
-async fn the_commands_can_say_to_which_trace_they_belong() {
-    let stage = Stage::start(GENEROUS, PATIENT).await;
-    let (checked, peeked) = (caller(), caller());
-    let run = async |arguments: &[&str]| {
-        let mut command = Command::new(toolgate().expect("built"));
-        command.args(arguments);
-        command.env("TOOLGATE_ENDPOINT", stage.limiter.endpoint());
-        command.args(["--timeout", "30s"]);
-        let output = command.output().await.expect("it runs");
-        assert!(output.status.success(), "{output:?}");
-    };
-    for (command, caller) in [("check", &checked), ("peek", &peeked)] {
-        let traceparent = caller.to_string();
-        run(&[command, "test/server", "--traceparent", &traceparent]).await;
-    }
-    for mode in ["unary", "stream"] {
-        let load = ["--rate", "20", "--duration", "500ms", "--warm-up", "0s"];
-        let of = [
-            "bench",
-            "--server",
-            "test/server",
-            "--mode",
-            mode,
-            "--traced",
-            "1",
-        ];
-        run(&[&of[..], &load[..]].concat()).await;
-    }
-    let spans = stage.end().await;
-    let of_check = "decision=allowed degraded=false code=OK";
-    for (method, caller) in [("Check", &checked), ("Peek", &peeked)] {
-        let line = format!("toolgate server toolgate.v1.LimiterService/{method} {of_check}\n");
-        assert!(tree(&spans, caller).starts_with(&line), "{method}");
-    }
-    let of = |method: &str| {
-        let name = format!("toolgate.v1.LimiterService/{method}");
-        let is_traced =
-            |span: &&ReceivedSpan| span.span.name == name && !span.parent_span_id().is_empty();
-        spans.iter().filter(is_traced).count()
-    };
-    // Each of the load's, and one call.
-    assert_eq!((of("Check"), of("CheckStream")), (11, 10));
 }
 
 #[tokio::test]

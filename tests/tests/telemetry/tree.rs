@@ -61,3 +61,9 @@ fn add(text: &mut String, spans: &[&ReceivedSpan], parent: &str, depth: usize) -
     }
     count
 }
+
+/// Whether any span is of the trace of `caller`.
+pub(crate) fn is_in(spans: &[ReceivedSpan], caller: &TraceContext) -> bool {
+    let trace = format!("{:032x}", caller.trace_id);
+    spans.iter().any(|span| span.trace_id() == trace)
+}
