@@ -74,6 +74,7 @@ struct Nodes {
     access: Access,
     is_tls: bool,
     connect_timeout: Duration,
+    timeout: Duration,
     outages: Arc<Outages>,
     tasks: Tasks,
     seeds: Vec<HostPort>,
@@ -92,12 +93,13 @@ struct Known {
 }
 
 impl Cluster {
-    /// Begins to look for who serves what, in a task on the current runtime.
+    /// Begins to look for who serves what, in a task on the current runtime. An attempt to connect, and a
+    /// check, have these times at most.
     pub(crate) fn open(
         access: Access,
         is_tls: bool,
         seeds: Vec<HostPort>,
-        connect_timeout: Duration,
+        (connect_timeout, timeout): (Duration, Duration),
         outages: Arc<Outages>,
         tasks: &Tasks,
     ) -> Self {
@@ -107,6 +109,7 @@ impl Cluster {
             access,
             is_tls,
             connect_timeout,
+            timeout,
             outages,
             tasks: tasks.clone(),
             seeds,
@@ -255,6 +258,7 @@ impl Nodes {
             access: self.access.clone(),
             target: Target::Node(node.addr(self.is_tls)),
             connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
             outages: Arc::clone(&self.outages),
             tasks: self.tasks.clone(),
         }));

@@ -1,6 +1,14 @@
 //! One connection to one server, from the time that it is up until it is lost.
+//!
+//! A reply that is late says little: on a busy machine now and then one is, and the server is well. So
+//! a late reply ends no connection. The other side is asked for a word at once, behind the late call,
+//! and has [`WAITS`] more time-outs of the store for it. Replies come in order, so its word says that
+//! the late ones have come too. The waits are counted one by one, so the time in which this process
+//! did not run is one wait at most, and no silence of the other side.
 
 use std::{
+    fmt,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,13 +16,14 @@ use std::{
     time::Duration,
 };
 
-use redis::{aio::MultiplexedConnection, cmd};
+use redis::{RedisResult, Value, aio::MultiplexedConnection, cmd};
 use tokio::{
-    sync::SetOnce,
+    select,
+    sync::{Notify, SetOnce},
     time::{sleep, timeout},
 };
 
-use crate::error::{Fault, is_refusal};
+use crate::error::{ErrorClass, Fault, is_refusal};
 
 /// How often the other side must show that it is there. Shorter than the time after which servers
 /// and proxies close idle connections, so that they do not.
@@ -24,6 +33,9 @@ const KEEPALIVE: Duration = Duration::from_millis(500);
 /// the one that is late.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// So many time-outs of the store the other side has for its word after a late reply.
+pub(crate) const WAITS: u32 = 4;
+
 /// A connection that is up until it is known to be lost. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Connection {
@@ -32,27 +44,54 @@ pub(crate) struct Connection {
     pub(crate) lost: Arc<SetOnce<Loss>>,
     /// Whether a call was sent since this was last looked at.
     used: Arc<AtomicBool>,
+    /// Told when a reply is late.
+    late: Arc<Notify>,
 }
 
 /// Why a connection is of no more use.
 #[derive(Clone, Debug)]
 pub(crate) enum Loss {
-    /// A reply was late. It belongs to nobody now, and only a new connection is sure to have no
-    /// others like it. The server may be well.
-    Late,
+    /// A reply was late, and nothing else has come since. The server may be well; only a new
+    /// connection tells.
+    Silent(Fault),
     /// It is closed, or its server must not be asked any more.
     Broken(Fault),
 }
 
+impl Loss {
+    pub(crate) const fn fault(&self) -> &Fault {
+        match self {
+            Self::Silent(fault) | Self::Broken(fault) => fault,
+        }
+    }
+
+    /// This loss, as that of `node`.
+    pub(crate) fn at(self, node: impl fmt::Display) -> Self {
+        match self {
+            Self::Silent(fault) => Self::Silent(fault.at(node)),
+            Self::Broken(fault) => Self::Broken(fault.at(node)),
+        }
+    }
+}
+
 impl Connection {
     pub(crate) fn new(redis: MultiplexedConnection, lost: Arc<SetOnce<Loss>>) -> Self {
-        let used = Arc::default();
-        Self { redis, lost, used }
+        Self {
+            redis,
+            lost,
+            used: Arc::default(),
+            late: Arc::default(),
+        }
     }
 
     /// A call is about to be sent.
     pub(crate) fn note_use(&self) {
         self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// The reply to a call has not come in time.
+    pub(crate) fn note_late(&self) {
+        self.late.notify_one();
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -64,22 +103,62 @@ impl Connection {
         let _ = self.lost.set(why);
     }
 
-    /// Asks the other side for a word while nobody uses the connection, and returns when none comes.
-    /// So one that a proxy has dropped in silence is noticed before a check needs it.
-    pub(crate) async fn silent(&self) -> Loss {
-        let mut redis = self.redis.clone();
+    /// Asks the other side for a word when a reply is late, and while nobody uses the connection. So
+    /// one that a proxy has dropped in silence is noticed before a check needs it. Returns when no
+    /// word comes; a check has `deadline` for its reply.
+    pub(crate) async fn silent(&self, deadline: Duration) -> Loss {
         loop {
-            sleep(KEEPALIVE).await;
-            if self.used.swap(false, Ordering::Relaxed) {
+            let is_late = timeout(KEEPALIVE, self.late.notified()).await.is_ok();
+            if !is_late && self.used.swap(false, Ordering::Relaxed) {
                 continue;
             }
-            // Every user may say HELLO, and any answer will do.
-            let hello = cmd("HELLO");
-            match timeout(PATIENCE, hello.query_async::<redis::Value>(&mut redis)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) if is_refusal(&error) => {}
-                Ok(Err(error)) => return Loss::Broken(Fault::from(&error)),
-                Err(_) => return Loss::Late,
+            match self.word(is_late, deadline).await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) if is_refusal(&error) => {}
+                Some(Err(error)) => return Loss::Broken(Fault::from(&error)),
+                None => {
+                    let after = if is_late {
+                        deadline * (1 + WAITS)
+                    } else {
+                        PATIENCE
+                    };
+                    let text = format!("nothing has come within {after:?}");
+                    return Loss::Silent(Fault::new(ErrorClass::ConnectionLost, text));
+                }
+            }
+        }
+    }
+
+    /// What the other side says; nothing if it takes too long. Where no reply `is_late`, one may
+    /// become so.
+    async fn word(&self, is_late: bool, deadline: Duration) -> Option<RedisResult<Value>> {
+        let mut redis = self.redis.clone();
+        // Every user may say HELLO, and any answer will do.
+        let hello = cmd("HELLO");
+        let mut word = pin!(hello.query_async(&mut redis));
+        let (mut waits, mut waited, mut has_become_late) = (0, Duration::ZERO, false);
+        loop {
+            select! {
+                biased;
+                said = &mut word => {
+                    if has_become_late {
+                        // Its call was sent after this one.
+                        self.note_late();
+                    }
+                    return Some(said);
+                }
+                () = self.late.notified(), if !is_late && !has_become_late => {
+                    (has_become_late, waits) = (true, 0);
+                }
+                () = sleep(deadline) => (waits, waited) = (waits + 1, waited + deadline),
+            }
+            let has_waited = if is_late || has_become_late {
+                waits >= WAITS
+            } else {
+                waited >= PATIENCE
+            };
+            if has_waited {
+                return None;
             }
         }
     }

@@ -29,17 +29,19 @@ pub struct Instruments {
     duration: HistogramWithExemplars<[(&'static str, String); 1]>,
     batch_size: Histogram,
     deny_cache_hits: Counter,
+    late: Counter,
     clock: SystemClock,
 }
 
 impl Instruments {
-    /// Instruments that `registry` shows: `toolgate_store_duration_seconds`, `toolgate_batch_size`
-    /// and `toolgate_deny_cache_hits_total`.
+    /// Instruments that `registry` shows: `toolgate_store_duration_seconds`, `toolgate_batch_size`,
+    /// `toolgate_store_late_replies_total` and `toolgate_deny_cache_hits_total`.
     pub fn register(registry: &mut Registry) -> Self {
         let instruments = Self {
             duration: HistogramWithExemplars::new(CALL_SECONDS.into_iter()),
             batch_size: Histogram::new(BATCH_SIZES),
             deny_cache_hits: Counter::default(),
+            late: Counter::default(),
             clock: SystemClock::new(),
         };
         registry.register_with_unit(
@@ -52,6 +54,11 @@ impl Instruments {
             "toolgate_batch_size",
             "Checks in one script call to Redis",
             instruments.batch_size.clone(),
+        );
+        registry.register(
+            "toolgate_store_late_replies",
+            "Script calls to Redis whose reply did not come in time",
+            instruments.late.clone(),
         );
         registry.register(
             "toolgate_deny_cache_hits",
@@ -70,6 +77,11 @@ impl Instruments {
             .is_some()
             .then(|| UNIX_EPOCH + Duration::from_micros(self.clock.now().as_micros()));
         self.duration.observe(took.as_secs_f64(), trace, now);
+    }
+
+    /// The reply to a batch has not come in time.
+    pub(crate) fn late(&self) {
+        self.late.inc();
     }
 
     /// So many denials were remembered.

@@ -4,7 +4,7 @@
 //! why. Only while the first attempt after start or after a loss is under way is there something
 //! to wait for.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use redis::{ConnectionAddr, Value};
@@ -46,6 +46,8 @@ pub(crate) struct Destination {
     pub(crate) target: Target,
     /// The most time that one attempt to connect may take.
     pub(crate) connect_timeout: Duration,
+    /// The most time that a check has for its reply.
+    pub(crate) timeout: Duration,
     pub(crate) outages: Arc<Outages>,
     pub(crate) tasks: Tasks,
 }
@@ -100,7 +102,6 @@ impl Link {
             .map_err(|_| too_late())?
             .map_err(Failure::NoReply)?;
         connection.note_use();
-        let began = Instant::now();
         match timeout_at(ends, call.send(&mut connection.redis, asking)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => {
@@ -115,11 +116,11 @@ impl Link {
                 })
             }
             Err(_) => {
-                // A reply that comes after its deadline is nobody's, and it may never come: a new
-                // connection is the one way to know where we stand. Unless there was hardly time.
-                if began.elapsed() >= deadline / 4 {
-                    connection.give_up(Loss::Late);
+                // It may have fallen silent meanwhile, which is more than one late reply.
+                if let Some(loss) = connection.lost.get() {
+                    return Err(Failure::NoReply(loss.fault().clone().into()));
                 }
+                connection.note_late();
                 Err(too_late())
             }
         }
@@ -162,10 +163,10 @@ impl fmt::Debug for Link {
 
 /// How a connection has ended.
 enum End {
-    /// A reply was late.
-    Late,
     /// It was in order, and broke.
     Lost(Fault),
+    /// It was in order, and fell silent.
+    Silent(Fault),
     /// It never came to be, or broke too soon.
     Failed(Fault),
 }
@@ -181,24 +182,21 @@ impl Keeper {
     async fn run(&mut self) {
         let mut pause = BACKOFF.0;
         loop {
-            let end = self.live().await;
-            let address = &self.destination.target;
-            match end {
-                End::Late => {
-                    tracing::debug!(%address, "a reply of Redis was late, and the connection is made anew");
-                    self.publish.send_replace(State::Connecting);
-                }
+            match self.live().await {
                 End::Lost(fault) => {
-                    if self.member.lost() {
-                        let kind = fault.class.as_str();
-                        tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
-                    }
+                    self.tell_lost(&fault);
                     pause = BACKOFF.0;
                     self.publish.send_replace(State::Connecting);
                 }
+                End::Silent(fault) => {
+                    self.tell_lost(&fault);
+                    pause = BACKOFF.0;
+                    // Its callers have waited for long enough; those that follow need not.
+                    self.publish.send_replace(State::Down(fault));
+                }
                 End::Failed(fault) => {
                     if self.member.down() {
-                        let kind = fault.class.as_str();
+                        let (address, kind) = (&self.destination.target, fault.class.as_str());
                         tracing::error!(%address, kind, reason = %fault, "Redis does not decide");
                     }
                     self.publish.send_replace(State::Down(fault));
@@ -216,24 +214,35 @@ impl Keeper {
             Err(fault) => return End::Failed(fault),
         };
         self.publish.send_replace(State::Up(connection.clone()));
-        if let Ok(loss) = timeout(SETTLED, connection.lost.wait()).await {
-            return match loss {
-                Loss::Late => End::Late,
-                Loss::Broken(fault) => End::Failed(fault.clone()),
-            };
+        let destination = &self.destination;
+        let mut end = pin!(async {
+            tokio::select! {
+                loss = connection.lost.wait() => loss.clone(),
+                silent = connection.silent(destination.timeout) => silent.at(&destination.target),
+                deposed = destination.deposed(master.as_ref()) => Loss::Broken(deposed),
+            }
+        });
+        let early = timeout(SETTLED, &mut end).await.ok();
+        let is_settled = early.is_none();
+        if is_settled && self.member.up() {
+            tracing::info!(address = %destination.target, "connected to Redis");
         }
-        if self.member.up() {
-            tracing::info!(address = %self.destination.target, "connected to Redis");
-        }
-        let loss = tokio::select! {
-            loss = connection.lost.wait() => loss.clone(),
-            silent = connection.silent() => silent,
-            deposed = self.destination.deposed(master.as_ref()) => Loss::Broken(deposed),
+        let loss = match early {
+            Some(loss) => loss,
+            None => end.await,
         };
         connection.give_up(loss.clone());
         match loss {
-            Loss::Late => End::Late,
+            Loss::Silent(fault) | Loss::Broken(fault) if !is_settled => End::Failed(fault),
+            Loss::Silent(fault) => End::Silent(fault),
             Loss::Broken(fault) => End::Lost(fault),
+        }
+    }
+
+    fn tell_lost(&mut self, fault: &Fault) {
+        if self.member.lost() {
+            let (address, kind) = (&self.destination.target, fault.class.as_str());
+            tracing::warn!(%address, kind, reason = %fault, "lost the connection to Redis");
         }
     }
 }

@@ -3,12 +3,16 @@
 //! One task sends batches. Calls that come while a batch is on its way wait; when the batch is
 //! back, those that wait become the next one. A second batch follows at once when enough wait to
 //! fill it, so that Redis need not wait for us. Under low load a check travels alone and waits for
-//! nothing; under high load batches grow. There is no timer. The checks of one call stay together.
+//! nothing; under high load batches grow. The checks of one call stay together.
 //!
-//! When more checks come than Redis decides, a call that has waited half its time is refused
-//! rather than sent: it would be paid, and answered when nobody listens any more. A batch has what
-//! its oldest call has left. So every call has its answers within the deadline, without a timer of
-//! its own.
+//! Nobody waits long behind a batch that is slow, as on a busy machine some are: after a
+//! [`SLOW`]th of the deadline the next one follows it.
+//!
+//! When more checks come than Redis decides, so that a batch is full before it can go, a call that has
+//! waited half its time is refused rather than sent: it would be paid, and answered when nobody
+//! listens any more. A batch has what its oldest call has left, and a [`SLOW`]th of the deadline at
+//! least: only a process that did not run has calls that are older. So every call has its answers
+//! within the deadline of the time that it was looked at, without a timer of its own.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,7 +23,7 @@ use futures::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, coop::unconstrained},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use toolgate_limit::{Answer, Plan, StoreError};
 use toolgate_tasks::Tasks;
@@ -37,8 +41,14 @@ use crate::{
 /// The most calls that wait to be looked at. More are refused at once.
 const MAX_WAITING: usize = 16_384;
 
-/// The most batches on their way. Redis decides one at a time; a second lies ready there.
-const MAX_ON_THEIR_WAY: usize = 2;
+/// The most full batches on their way. Redis decides one at a time; a second lies ready there.
+const MAX_FULL: usize = 2;
+
+/// A batch that has been on its way for so small a part of the deadline is slow.
+const SLOW: u32 = 4;
+
+/// The most batches on their way, each of which has followed a slow one.
+const MAX_SLOW: usize = SLOW as usize;
 
 /// The answers to the checks of one call, in their order; an error is that of all.
 type Answers = Result<Vec<Result<Answer, StoreError>>, StoreError>;
@@ -121,10 +131,12 @@ impl Sender {
         let mut waiting = Waiting::default();
         let mut arrived = Vec::new();
         let mut on_their_way = FuturesUnordered::new();
+        let mut is_slow_at = Instant::now();
         // What those hear who have waited too long.
         let mut reason = StoreError::Overloaded;
         loop {
             let room = MAX_CHECKS.saturating_sub(waiting.checks);
+            let may_follow = waiting.checks > 0 && room > 0 && on_their_way.len() < MAX_SLOW;
             tokio::select! {
                 Some(outcome) = on_their_way.next() => {
                     reason = Result::err(outcome).unwrap_or(StoreError::Overloaded);
@@ -135,24 +147,29 @@ impl Sender {
                     }
                     arrived.drain(..).for_each(|job| waiting.push(job));
                 }
+                () = sleep_until(is_slow_at), if may_follow && self.route.is_up() => {}
             }
-            loop {
-                let next = match on_their_way.len() {
-                    0 => waiting.checks > 0,
-                    // While a connection is being made, the one that was begun first must go first.
+            while waiting.checks > 0 {
+                let is_full = waiting.checks >= MAX_CHECKS;
+                // While a connection is being made, the one that was begun first must go first.
+                let is_next = match on_their_way.len() {
+                    0 => true,
+                    count if is_full => count < MAX_FULL && self.route.is_up(),
                     count => {
-                        let is_full = waiting.checks >= MAX_CHECKS;
-                        is_full && count < MAX_ON_THEIR_WAY && self.route.is_up()
+                        let is_slow = Instant::now() >= is_slow_at;
+                        count < MAX_SLOW && is_slow && self.route.is_up()
                     }
                 };
-                if !next {
+                if !is_next {
                     break;
                 }
                 let (batch, shares) = waiting.gather(self.deadline / 2, &reason);
                 if let Some(oldest) = shares.iter().map(|(caller, _)| caller.since).min() {
+                    is_slow_at = Instant::now() + self.deadline / SLOW;
+                    let until = is_slow_at.max(oldest + self.deadline);
                     // Sent when it is looked at for the first time, so in order; a runtime that
                     // put it off for fairness would let the next one go first.
-                    let decided = self.decide(batch, shares, oldest + self.deadline);
+                    let decided = self.decide(batch, shares, until);
                     on_their_way.push(unconstrained(decided));
                 }
             }
@@ -172,6 +189,10 @@ impl Sender {
         let answers = self.route.decide(script, &batch, until, deadline).await;
         if let Some(instruments) = &self.instruments {
             instruments.sent(&batch, sent.elapsed());
+            let timed_out = StoreError::Timeout { after: deadline };
+            if (answers.as_ref()).is_err_and(|error| error.kind() == timed_out.kind()) {
+                instruments.late();
+            }
         }
         calls.end(|place| match &answers {
             Ok(answers) => answers.get(place)?.as_ref().err(),
@@ -225,15 +246,16 @@ impl Waiting {
         Some(job)
     }
 
-    /// The first, as far as they go into one batch. Those that have waited longer than `patience`
-    /// are refused, for `reason`.
+    /// The first, as far as they go into one batch. Where a batch is full, those that have waited
+    /// longer than `patience` are refused, for `reason`.
     fn gather(&mut self, patience: Duration, reason: &StoreError) -> (Batch, Vec<Share>) {
         let now = Instant::now();
+        let is_full = self.checks >= MAX_CHECKS;
         let mut batch = Batch::default();
         let mut shares = Vec::new();
         while let Some(Job { plans, caller }) = self.pop() {
             let count = plans.len();
-            if now.saturating_duration_since(caller.since) > patience {
+            if is_full && now.saturating_duration_since(caller.since) > patience {
                 let _ = caller.answers.send(Err(reason.clone()));
             } else if !caller.answers.is_closed() {
                 match batch.add(plans) {

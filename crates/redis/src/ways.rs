@@ -65,9 +65,16 @@ impl Ways {
                 latest: 0.into(),
             })),
             Topology::Cluster { seeds } => {
-                let (timeout, outages) = (config.connect_timeout, Arc::clone(outages));
-                let cluster =
-                    Cluster::open(access, place.is_tls, seeds.clone(), timeout, outages, tasks);
+                let timeouts = (config.connect_timeout, config.timeout);
+                let outages = Arc::clone(outages);
+                let cluster = Cluster::open(
+                    access,
+                    place.is_tls,
+                    seeds.clone(),
+                    timeouts,
+                    outages,
+                    tasks,
+                );
                 return Self::Cluster(Arc::new(cluster));
             }
         };
@@ -75,6 +82,7 @@ impl Ways {
             access,
             target,
             connect_timeout: config.connect_timeout,
+            timeout: config.timeout,
             outages: Arc::clone(outages),
             tasks: tasks.clone(),
         })))

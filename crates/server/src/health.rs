@@ -17,7 +17,7 @@ use toolgate_proto::pb::{
 
 use crate::{
     grpc::ServiceHealth,
-    outage::{Course, Verdict},
+    outage::{Course, LATE_FOR, Verdict},
     stores::Stores,
 };
 
@@ -157,8 +157,14 @@ impl Monitor {
                 pause
             }
             Err(error) => {
-                let pause = course.failed();
-                if course.is_outage() {
+                let now = Instant::now();
+                // A late probe proves as little as a late check.
+                let is_late = matches!(error, StoreError::Timeout { .. });
+                if is_late && self.stores.breaker().probe_was_late() {
+                    course.checks_are_decided();
+                }
+                let pause = course.failed(now);
+                if course.is_outage(now, if is_late { LATE_FOR } else { Duration::ZERO }) {
                     self.stores.breaker().open(&error);
                     self.tell_outage(error.to_string());
                 }

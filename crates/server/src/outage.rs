@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! check -> Breaker: closed? -> store ----decided----> the answer
-//!             |                   `-failed, or late three times in a row: open the breaker
+//!             |                   `-failed, or always late: open the breaker
 //!             `-open------------------------> Local buckets -> the answer, degraded
 //!                                             (or the error, with `outage: unavailable`)
 //! Monitor -> a probe at once, and then at intervals; one that succeeds closes the breaker
@@ -33,8 +33,8 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use toolgate_limit::StoreError;
 
-pub(crate) use breaker::Breaker;
 pub use breaker::StoreState;
+pub(crate) use breaker::{Breaker, LATE_FOR};
 pub(crate) use course::Course;
 pub(crate) use failures::Verdict;
 pub(crate) use limiter::ReplicaLimiter;

@@ -1,11 +1,11 @@
 //! The circuit breaker between all workers of a replica and their store.
 //!
 //! It opens at once when a check fails for a reason that time does not heal: the connection is
-//! lost, or the store refuses. A check that was merely late says less: on a busy machine one batch
-//! is late now and then, and only its checks are decided alone. [`LATE`] late batches in a row open
-//! the breaker. Checks that were on their way together count once, and a check that is decided
-//! begins the count anew. So a store that stalls costs checks [`LATE`] deadlines at most, and the
-//! others nothing.
+//! lost or has fallen silent, or the store refuses. A check that was merely late says less: on a busy
+//! machine one batch is late now and then, or one in three, and only its checks are decided alone.
+//! Batches that are late one after the other, for [`LATE_FOR`] and with none in time in between, open
+//! the breaker all the same: a store that always answers too late costs each check its deadline.
+//! Checks that were on their way together count once.
 //!
 //! Probes close it, never checks: of a store that is going under, now and then one succeeds.
 //!
@@ -29,19 +29,27 @@ const OPEN: u64 = 1;
 const ONE_LATE: u64 = 2;
 /// All late batches in a row.
 const LATE_BITS: u64 = 0b1110;
-const EPOCH: u64 = 16;
+/// A probe was late, and no check was decided since.
+const PROBE_LATE: u64 = 16;
+const EPOCH: u64 = 32;
 
-/// So many late batches in a row open the breaker.
+/// So many late batches in a row, at least, open the breaker.
 const LATE: u64 = 3;
+
+/// The first and the last of them are so far apart, at least.
+pub(crate) const LATE_FOR: Duration = Duration::from_secs(1);
 
 const _: () = assert!(LATE * ONE_LATE <= LATE_BITS);
 
 /// Open while the store does not decide.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    /// How often it was closed, times [`EPOCH`]; late batches in a row, times [`ONE_LATE`]; and
-    /// [`OPEN`].
+    /// How often it was closed, times [`EPOCH`]; late batches in a row, times [`ONE_LATE`];
+    /// [`PROBE_LATE`]; and [`OPEN`].
     state: AtomicU64,
+    /// When the first late batch of those in a row was, in microseconds since `made`.
+    late_since: AtomicU64,
+    made: Instant,
     outage: Mutex<Option<Outage>>,
     tripped: Notify,
     failures: Failures,
@@ -76,6 +84,8 @@ impl Breaker {
     pub(crate) fn new() -> Self {
         Self {
             state: AtomicU64::new(0),
+            late_since: AtomicU64::new(0),
+            made: Instant::now(),
             outage: Mutex::new(None),
             tripped: Notify::new(),
             failures: Failures::default(),
@@ -99,12 +109,19 @@ impl Breaker {
 
     /// The store has decided. Checks that were sent before the last late one tell nothing new.
     pub(crate) fn decided(&self, Permit(state): Permit) {
-        if state & LATE_BITS != 0 {
-            let anew = state & !LATE_BITS;
+        if state & (LATE_BITS | PROBE_LATE) != 0 {
+            let anew = state & !(LATE_BITS | PROBE_LATE);
             // A failure to exchange says that another check has told its outcome first.
             let _ =
                 (self.state).compare_exchange(state, anew, Ordering::Relaxed, Ordering::Relaxed);
         }
+    }
+
+    /// A probe was late. Whether a check was decided since the one before was, so that the store is
+    /// known to be well.
+    pub(crate) fn probe_was_late(&self) -> bool {
+        let before = self.state.fetch_or(PROBE_LATE, Ordering::Relaxed);
+        before & (OPEN | PROBE_LATE) == 0
     }
 
     /// The store made no decision. A check that was sent before the breaker was last closed tells
@@ -121,19 +138,40 @@ impl Breaker {
         }
     }
 
-    /// Whether the check was late, and not [`LATE`] batches in a row were. Counts its batch, unless
-    /// another check that was on its way at the same time did.
+    /// Whether the check was late, and not so many batches in a row were that the breaker opens. Counts
+    /// its batch, unless another check that was on its way at the same time has told its outcome.
     fn is_one_of_few_late(&self, Permit(state): Permit, error: &StoreError) -> bool {
         if !matches!(error, StoreError::Timeout { .. }) {
             return false;
         }
-        let more = state + ONE_LATE;
-        if more & LATE_BITS >= LATE * ONE_LATE {
-            return false;
+        if self.state.load(Ordering::Relaxed) == state {
+            let in_a_row = state & LATE_BITS;
+            if in_a_row == 0 {
+                self.late_since.store(self.now(), Ordering::Relaxed);
+            }
+            if in_a_row + ONE_LATE < LATE * ONE_LATE {
+                let more = state + ONE_LATE;
+                let _ = (self.state).compare_exchange(
+                    state,
+                    more,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            } else if self
+                .now()
+                .saturating_sub(self.late_since.load(Ordering::Relaxed))
+                >= micros(LATE_FOR)
+            {
+                return false;
+            }
         }
         self.tell(error);
-        let _ = (self.state).compare_exchange(state, more, Ordering::Relaxed, Ordering::Relaxed);
         true
+    }
+
+    /// In microseconds since it was made.
+    fn now(&self) -> u64 {
+        micros(self.made.elapsed())
     }
 
     /// Logs a failure that is no outage of the store, unless one was logged of late.
@@ -254,6 +292,10 @@ impl Breaker {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Whether a replica's store decides, for whoever shows it. Clones show the same.
 #[derive(Clone, Debug)]
 pub struct StoreState(Arc<Breaker>);
@@ -272,6 +314,7 @@ impl StoreState {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -306,41 +349,81 @@ mod tests {
         assert_eq!(state.degraded_since(), None);
     }
 
-    /// On a busy machine one late batch of 32 callers made its replica decide alone for half a
-    /// second.
-    #[test]
-    fn late_batches_in_a_row_open_it_and_checks_of_one_batch_are_one() {
+    /// Three late batches in a row opened it, and a starved replica then decided thousands of checks
+    /// alone for a few hundred late ones.
+    #[tokio::test(start_paused = true)]
+    async fn late_batches_open_it_only_if_none_is_in_time_for_long() {
         let breaker = Breaker::new();
-        for _ in 1..LATE {
+        let late = |checks| {
             let permit = breaker.permit().expect("closed");
-            for _ in 0..64 {
+            for _ in 0..checks {
                 breaker.failed(permit, &timeout());
             }
+        };
+        let step = LATE_FOR / 20;
+        for _ in 0..20 {
+            late(64);
+            advance(step).await;
             assert!(!breaker.is_open());
         }
         assert!(breaker.tripped().now_or_never().is_none());
-        breaker.failed(breaker.permit().expect("closed"), &timeout());
+        late(64);
         assert!(breaker.is_open());
         assert!(breaker.tripped().now_or_never().is_some(), "a probe is due");
     }
 
-    #[test]
-    fn a_check_that_is_decided_begins_the_count_of_late_ones_anew() {
+    #[tokio::test(start_paused = true)]
+    async fn few_late_batches_do_not_open_it_however_long_they_take() {
+        let breaker = Breaker::new();
+        for _ in 1..LATE {
+            breaker.failed(breaker.permit().expect("closed"), &timeout());
+            advance(LATE_FOR).await;
+            assert!(!breaker.is_open());
+        }
+        breaker.failed(breaker.permit().expect("closed"), &timeout());
+        assert!(breaker.is_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_is_decided_begins_the_row_of_late_ones_anew() {
         let breaker = Breaker::new();
         let before = breaker.permit().expect("closed");
-        for _ in 0..3 * LATE {
+        for _ in 0..5 * LATE {
             breaker.failed(breaker.permit().expect("closed"), &timeout());
+            advance(LATE_FOR).await;
             breaker.decided(before);
             breaker.decided(breaker.permit().expect("closed"));
             assert!(!breaker.is_open());
         }
-        // A decision from before the late checks does not.
+        // One that another worker sent beside the last late batch, and that was in time.
+        for _ in 1..LATE {
+            breaker.failed(breaker.permit().expect("closed"), &timeout());
+        }
+        advance(LATE_FOR).await;
+        let (late, in_time) = (breaker.permit(), breaker.permit());
+        breaker.decided(in_time.expect("closed"));
+        breaker.failed(late.expect("closed"), &timeout());
+        assert!(!breaker.is_open());
+        // A decision from before the late checks tells nothing.
         let before = breaker.permit().expect("closed");
         for _ in 0..LATE {
             breaker.failed(breaker.permit().expect("closed"), &timeout());
             breaker.decided(before);
+            advance(LATE_FOR).await;
         }
         assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn late_probes_are_told_of_decided_checks_in_between() {
+        let breaker = Breaker::new();
+        assert!(breaker.probe_was_late(), "nothing is known yet");
+        let permit = breaker.permit().expect("closed");
+        assert!(!breaker.probe_was_late());
+        breaker.decided(permit);
+        assert!(breaker.probe_was_late());
+        breaker.failed(breaker.permit().expect("closed"), &lost());
+        assert!(!breaker.probe_was_late(), "it is open");
     }
 
     #[test]

@@ -24,6 +24,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(crate) struct Course {
     /// Probes that failed in a row.
     failures: u32,
+    /// When the first of them did.
+    failing_since: Option<Instant>,
     /// Probes in a row that have found a part of the store that does not decide.
     partial: u32,
     /// The longest pause after the next failure.
@@ -38,6 +40,7 @@ impl Course {
     pub(crate) fn new() -> Self {
         Self {
             failures: 0,
+            failing_since: None,
             partial: 0,
             retry: RETRY.0,
             closed: None,
@@ -48,7 +51,7 @@ impl Course {
 
     /// A probe has succeeded, and ended an outage if `was_open`; the pause until the next.
     pub(crate) fn succeeded(&mut self, was_open: bool, now: Instant) -> Duration {
-        self.failures = 0;
+        self.checks_are_decided();
         if was_open {
             self.closed = Some(now);
         } else if self.is_settled(now) {
@@ -58,14 +61,22 @@ impl Course {
     }
 
     /// A probe has failed; the pause until the next.
-    pub(crate) fn failed(&mut self) -> Duration {
+    pub(crate) fn failed(&mut self, now: Instant) -> Duration {
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
         self.next_retry()
     }
 
-    /// Whether so many probes have failed that the outage is told.
-    pub(crate) const fn is_outage(&self) -> bool {
-        self.failures >= FAILURES
+    /// The probes that failed so far say nothing: checks are decided.
+    pub(crate) const fn checks_are_decided(&mut self) {
+        self.failures = 0;
+        self.failing_since = None;
+    }
+
+    /// Whether so many probes have failed, for so long at least, that the outage is told.
+    pub(crate) fn is_outage(&self, now: Instant, at_least: Duration) -> bool {
+        let lasts = |since| now.saturating_duration_since(since) >= at_least;
+        self.failures >= FAILURES && self.failing_since.is_some_and(lasts)
     }
 
     /// A probe has found a part of the store that does not decide. Whether so many have that it is
@@ -119,23 +130,37 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_no_two_replicas_pause_alike() {
-        let mut course = Course::new();
+        let (mut course, now) = (Course::new(), Instant::now());
         for most in [100, 200, 400, 500, 500].map(Duration::from_millis) {
-            let pause = course.failed();
+            let pause = course.failed(now);
             assert!(pause <= most && pause >= most / 2, "{pause:?} of {most:?}");
         }
-        assert_ne!(course.failed(), Course::new().failed());
+        assert_ne!(course.failed(now), Course::new().failed(now));
     }
 
     #[test]
     fn an_outage_is_told_after_three_failures_and_over_with_one_success() {
         let (mut course, now) = (Course::new(), Instant::now());
         for is_outage in [false, false, true, true] {
-            course.failed();
-            assert_eq!(course.is_outage(), is_outage);
+            course.failed(now);
+            assert_eq!(course.is_outage(now, Duration::ZERO), is_outage);
         }
         assert_eq!(course.succeeded(true, now), INTERVAL);
-        assert!(!course.is_outage());
+        assert!(!course.is_outage(now, Duration::ZERO));
+    }
+
+    #[test]
+    fn late_probes_are_an_outage_only_if_no_check_is_decided_for_long_enough() {
+        let (mut course, start) = (Course::new(), Instant::now());
+        for _ in 0..2 * FAILURES {
+            course.failed(start);
+        }
+        let almost = start + SETTLED - MILLI;
+        assert!(!course.is_outage(almost, SETTLED));
+        assert!(course.is_outage(start + SETTLED, SETTLED));
+        course.checks_are_decided();
+        course.failed(start + SETTLED);
+        assert!(!course.is_outage(start + 2 * SETTLED, SETTLED));
     }
 
     #[test]
@@ -160,7 +185,7 @@ mod tests {
         course.succeeded(true, soon);
         course.succeeded(false, soon + SETTLED);
         assert_eq!(course.tripped(soon + SETTLED), Duration::ZERO);
-        assert!(course.failed() <= RETRY.0, "pauses begin anew");
+        assert!(course.failed(start) <= RETRY.0, "pauses begin anew");
     }
 
     /// A store that comes and goes must not hand out a fresh local burst each time.

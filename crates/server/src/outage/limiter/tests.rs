@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::advance;
 use toolgate_limit::{BucketStore, MemoryStore, Mode, Plan, Quota, Quotas, Snapshot};
 
 use super::*;
+use crate::outage::LATE_FOR;
 
 /// A store that has lost its buckets and says what it is told to; without an error it decides.
 #[derive(Debug)]
@@ -178,14 +180,17 @@ async fn a_check_that_is_late_is_decided_alone_and_the_next_by_the_store() {
     }
 }
 
-#[tokio::test]
-async fn three_late_checks_in_a_row_are_the_last_that_wait() {
-    let replica = replica(10, true);
+#[tokio::test(start_paused = true)]
+async fn checks_that_are_late_for_long_are_the_last_that_wait() {
+    let replica = replica(1_000, true);
     replica.store.fail(Some(timeout()));
-    for _ in 0..6 {
+    let wait = Duration::from_millis(40);
+    let waits = LATE_FOR.as_micros().div_ceil(wait.as_micros());
+    for _ in 0..2 * waits {
         assert_eq!(replica.ask().await, (true, true));
+        advance(wait).await;
     }
-    assert_eq!(replica.asked(), 3);
+    assert_eq!(u128::try_from(replica.asked()).expect("few"), waits + 1);
 }
 
 #[tokio::test]
