@@ -183,7 +183,8 @@ impl Server {
     }
 
     /// Serves until `stop` is done. Then, in this order: health turns to not serving, no more
-    /// calls are taken, and those in flight are answered, within the drain timeout.
+    /// calls are taken, and those in flight are answered, within the drain timeout. Those that are not
+    /// answered by then are ended, before the cluster is taken leave of and the audit stream is written.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
         let stopping = CancellationToken::new();
         let closing = CancellationToken::new();
@@ -230,22 +231,25 @@ impl Server {
         }
         let router = http::router(readiness, self.tasks.clone(), exposed);
         let http = http::serve(&self.tasks, self.http.0, router);
-        let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
-        let outcome = tokio::select! {
-            failed = &mut grpc => failed,
-            () = source.ended() => Err(ServerError::Source),
-            () = stop => {
-                tracing::info!("stopping: calls in flight are finished, no more are taken");
-                stopping.cancel();
-                // Callers learn from health that they should go elsewhere, and then from the
-                // connection that they must.
-                let _ = monitor.await;
-                health.end_watches();
-                closing.cancel();
-                timeout(self.drain_timeout, grpc).await.unwrap_or_else(|_| {
-                    tracing::warn!(after = ?self.drain_timeout, "stopped with calls in flight");
-                    Ok(())
-                })
+        let outcome = {
+            // Its end is that of the workers, and of the calls that are in flight still.
+            let mut grpc = pin!(workers.serve(self.grpc.0, closing.clone()));
+            tokio::select! {
+                failed = &mut grpc => failed,
+                () = source.ended() => Err(ServerError::Source),
+                () = stop => {
+                    tracing::info!("stopping: calls in flight are finished, no more are taken");
+                    stopping.cancel();
+                    // Callers learn from health that they should go elsewhere, and then from the
+                    // connection that they must.
+                    let _ = monitor.await;
+                    health.end_watches();
+                    closing.cancel();
+                    timeout(self.drain_timeout, grpc).await.unwrap_or_else(|_| {
+                        tracing::warn!(after = ?self.drain_timeout, "stopped with calls in flight");
+                        Ok(())
+                    })
+                }
             }
         };
         source.leave().await;
