@@ -45,10 +45,15 @@ pub enum StoreError {
         #[source]
         source: Option<Arc<dyn Error + Send + Sync>>,
     },
-    /// A part of the store does not decide, for this reason; checks that concern other parts are
-    /// decided.
-    #[error("for a part of the buckets {0}")]
-    Partial(#[source] Box<StoreError>),
+    /// A part of the store does not decide; checks that concern other parts are decided.
+    #[error("for the buckets of {part}: {error}")]
+    Partial {
+        /// Which part: one of few, as a server of the store.
+        part: Arc<str>,
+        /// Why.
+        #[source]
+        error: Box<StoreError>,
+    },
     /// The store did not answer in time. The check may have been paid.
     #[error("the store did not answer within {after:?}")]
     Timeout {
@@ -75,7 +80,7 @@ impl StoreError {
         match self {
             Self::NoPolicies => "no_policies",
             Self::Unavailable { kind, .. } => kind,
-            Self::Partial(error) => error.kind(),
+            Self::Partial { error, .. } => error.kind(),
             Self::Timeout { .. } => "timeout",
             Self::Full { .. } => "full",
             Self::Overloaded => "overloaded",

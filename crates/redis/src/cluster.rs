@@ -177,14 +177,28 @@ impl Cluster {
         }
     }
 
-    /// `failure` as an error of a part, where others decide.
-    pub(crate) fn scope(&self, failure: Failure) -> StoreError {
+    /// The node that serves `slot`, as a part of the store; those that no node serves are one part.
+    pub(crate) fn part(&self, slot: u16) -> Arc<str> {
+        match &*self.topology.borrow() {
+            State::Known(map) => match map.owner(slot) {
+                Some(node) => node.to_string().into(),
+                None => "slots that no node serves".into(),
+            },
+            State::Unknown | State::Unreachable(_) => "an unknown node".into(),
+        }
+    }
+
+    /// `failure` of a call on `slot`, as an error of a part, where others decide.
+    pub(crate) fn scope(&self, failure: Failure, slot: u16) -> StoreError {
         // What every node says, whichever is asked.
         let is_of_all = matches!(&failure, Failure::Refused(error)
             if error.to_string().contains("The cluster is down"));
         let error = StoreError::from(failure);
         if error.is_outage() && !is_of_all && !self.nodes.up().is_empty() {
-            StoreError::Partial(Box::new(error))
+            StoreError::Partial {
+                part: self.part(slot),
+                error: Box::new(error),
+            }
         } else {
             error
         }

@@ -126,6 +126,11 @@ impl Link {
         }
     }
 
+    /// Where it leads, for people.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Whether work that is begun now is sent at once.
     pub(crate) fn is_up(&self) -> bool {
         matches!(&*self.state.borrow(), State::Up(connection) if !connection.is_lost())

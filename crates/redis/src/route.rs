@@ -67,8 +67,16 @@ impl Route {
             Self::Slot(cluster, slot) => {
                 let patience = deadline / PATIENCE;
                 let reply = cluster.run(*slot, call, ends, deadline, patience).await;
-                reply.map_err(|failure| cluster.scope(failure))
+                reply.map_err(|failure| cluster.scope(failure, *slot))
             }
+        }
+    }
+
+    /// What it leads to, as a part of the store.
+    pub(crate) fn part(&self) -> Arc<str> {
+        match self {
+            Self::Link(link) => link.address().into(),
+            Self::Slot(cluster, slot) => cluster.part(*slot),
         }
     }
 
@@ -112,13 +120,14 @@ impl Way<'_> {
                     let taken = alone.add(vec![plan.clone()]);
                     debug_assert!(taken.is_ok(), "an empty batch takes every plan");
                     let answers = self.call(&alone, self.deadline / PATIENCE).await;
-                    let answers = answers.map_err(|failure| self.cluster.scope(failure))?;
+                    let answers =
+                        answers.map_err(|failure| self.cluster.scope(failure, self.slot))?;
                     let answer = answers.into_iter().next();
                     answer.unwrap_or_else(|| Err(crate::queue::closed()))
                 });
                 Ok(join_all(alone).await)
             }
-            Err(failure) => Err(self.cluster.scope(failure)),
+            Err(failure) => Err(self.cluster.scope(failure, self.slot)),
         }
     }
 

@@ -193,19 +193,22 @@ impl BucketStore for RedisStore {
         if probes.is_empty() {
             return Err(unavailable("hardly any slot of the cluster is served"));
         }
-        let pings = probes.iter().map(|(route, key)| self.probe(route, key));
-        let failed: Vec<_> = join_all(pings)
-            .await
-            .into_iter()
-            .filter_map(Result::err)
-            .collect();
+        let pings = probes.iter().map(async |(route, key)| {
+            let decided = self.probe(route, key).await;
+            decided.err().map(|error| (route, error))
+        });
+        let failed = join_all(pings).await.into_iter().flatten();
+        let failed: Vec<_> = failed.collect();
         let is_part = failed.len() < probes.len();
         match failed.into_iter().next() {
             None => Ok(()),
-            Some(error) if is_part && !matches!(error, StoreError::Partial(_)) => {
-                Err(StoreError::Partial(Box::new(error)))
+            Some((route, error)) if is_part && !matches!(error, StoreError::Partial { .. }) => {
+                Err(StoreError::Partial {
+                    part: route.part(),
+                    error: Box::new(error),
+                })
             }
-            Some(error) => Err(error),
+            Some((_, error)) => Err(error),
         }
     }
 }

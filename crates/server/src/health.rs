@@ -126,7 +126,7 @@ impl Monitor {
     async fn probe(&self, course: &mut Course) -> Duration {
         let outcome = self.stores.probe().await;
         match outcome {
-            Ok(()) | Err(StoreError::Partial(_)) => {
+            Ok(()) | Err(StoreError::Partial { .. }) => {
                 let now = Instant::now();
                 let was_open = self.stores.breaker().close();
                 let pause = course.succeeded(was_open, now);

@@ -66,19 +66,21 @@ async fn closing<B>(mut answer: Response<B>) -> Response<B> {
 async fn ready(
     State((readiness, tasks)): State<(watch::Receiver<Readiness>, Tasks)>,
 ) -> (StatusCode, String) {
-    match &*readiness.borrow() {
-        Readiness::Ready => (
-            StatusCode::OK,
-            match tasks.fault() {
-                Some(fault) => format!("degraded: {fault}\n"),
-                None => "ok\n".to_owned(),
-            },
-        ),
+    let (status, mut reasons) = match &*readiness.borrow() {
+        Readiness::Ready => (StatusCode::OK, Vec::new()),
         Readiness::Degraded(reason) | Readiness::Partly(reason) => {
-            (StatusCode::OK, format!("degraded: {reason}\n"))
+            (StatusCode::OK, vec![reason.clone()])
         }
-        Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-    }
+        Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, vec![reason.clone()]),
+    };
+    reasons.extend(tasks.fault());
+    let reasons = reasons.join("; ");
+    let text = match status {
+        StatusCode::OK if reasons.is_empty() => "ok\n".to_owned(),
+        StatusCode::OK => format!("degraded: {reasons}\n"),
+        _ => format!("{reasons}\n"),
+    };
+    (status, text)
 }
 
 #[cfg(test)]
@@ -149,5 +151,32 @@ mod tests {
         assert!(answers[2].ends_with(fault), "{answers:?}");
         assert_eq!(tasks.restarts(), [("http", 2)]);
         port.abort();
+    }
+
+    /// It was named only where all else was well.
+    #[tokio::test]
+    async fn a_task_that_has_panicked_is_named_whatever_else_is_wrong() {
+        let tasks = Tasks::default();
+        tasks.run("probe", 0, |runs| {
+            *runs += 1;
+            assert_ne!(*runs, 1, "bad luck");
+        });
+        let fault = "the task `probe` has panicked and begun anew\n";
+        let down = || "Redis is down".to_owned();
+        let ok = StatusCode::OK;
+        for (found, status, said) in [
+            (Readiness::Ready, ok, "degraded: "),
+            (Readiness::Degraded(down()), ok, "degraded: Redis is down; "),
+            (Readiness::Partly(down()), ok, "degraded: Redis is down; "),
+            (
+                Readiness::NotReady(down()),
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Redis is down; ",
+            ),
+        ] {
+            let (_readiness, found) = watch::channel(found);
+            let told = ready(State((found, tasks.clone()))).await;
+            assert_eq!(told, (status, format!("{said}{fault}")));
+        }
     }
 }

@@ -66,6 +66,6 @@ const fn is_outage(error: &StoreError) -> bool {
         StoreError::Overloaded
             | StoreError::Full { .. }
             | StoreError::Corrupt(_)
-            | StoreError::Partial(_)
+            | StoreError::Partial { .. }
     )
 }

@@ -37,7 +37,7 @@ pub(crate) fn undecided(error: &LimiterError) -> Status {
         LimiterError::Store(error) => match error {
             StoreError::NoPolicies => (Code::Unavailable, "POLICIES_NOT_READ"),
             StoreError::Unavailable { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
-            StoreError::Partial(_) => (Code::Unavailable, "STORE_PARTLY_UNAVAILABLE"),
+            StoreError::Partial { .. } => (Code::Unavailable, "STORE_PARTLY_UNAVAILABLE"),
             StoreError::Timeout { .. } => (Code::Unavailable, "STORE_TIMEOUT"),
             StoreError::Overloaded => (Code::ResourceExhausted, "STORE_OVERLOADED"),
             StoreError::Full { .. } => (Code::ResourceExhausted, "STORE_FULL"),

@@ -171,7 +171,10 @@ async fn checks_that_fail_are_told_though_probes_pass_until_they_do_not() {
 #[tokio::test(start_paused = true)]
 async fn checks_of_a_part_that_fail_are_told_and_the_rest_decides() {
     for error in [refused(), late()] {
-        let error = StoreError::Partial(Box::new(error));
+        let error = StoreError::Partial {
+            part: "one node".into(),
+            error: Box::new(error),
+        };
         let mut stage = Stage::probed_well(true);
         stage.comes_to(&Readiness::Ready).await;
         let found = stage.fails_until_told(&error, &Readiness::Ready).await;

@@ -129,7 +129,7 @@ impl Breaker {
     pub(crate) fn failed(&self, permit: Permit, error: &StoreError) {
         if !is_outage(error) {
             self.tell(error);
-            if matches!(error, StoreError::Partial(_)) {
+            if matches!(error, StoreError::Partial { .. }) {
                 self.failures.note(error, Instant::now());
             }
         } else if !self.is_one_of_few_late(permit, error) && self.open_from(permit, error) {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -32,8 +32,8 @@ pub(crate) struct Failures(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     whole: Option<Failing>,
-    /// By what they say, which names the part.
-    parts: BTreeMap<String, Failing>,
+    /// By their names. What is said of a part varies.
+    parts: BTreeMap<Arc<str>, Failing>,
 }
 
 #[derive(Debug)]
@@ -59,18 +59,18 @@ impl Failures {
     pub(crate) fn note(&self, error: &StoreError, now: Instant) {
         let reason = error.to_string();
         let mut kept = self.kept();
-        if !matches!(error, StoreError::Partial(_)) {
+        let StoreError::Partial { part, .. } = error else {
             let whole = kept.whole.get_or_insert_with(|| Failing::new(now));
             whole.again(reason, now);
             return;
-        }
-        if !kept.parts.contains_key(&reason) && kept.parts.len() >= MAX_PARTS {
+        };
+        if !kept.parts.contains_key(part) && kept.parts.len() >= MAX_PARTS {
             kept.parts.retain(|_, part| part.is_of_late(now));
             if kept.parts.len() >= MAX_PARTS {
                 return;
             }
         }
-        let part = kept.parts.entry(reason.clone());
+        let part = kept.parts.entry(Arc::clone(part));
         part.or_insert_with(|| Failing::new(now)).again(reason, now);
     }
 
@@ -137,7 +137,14 @@ mod tests {
     }
 
     fn of_part(node: &str) -> StoreError {
-        StoreError::Partial(Box::new(refused(node)))
+        said_of(node, "no rights")
+    }
+
+    fn said_of(node: &str, reason: &str) -> StoreError {
+        StoreError::Partial {
+            part: node.into(),
+            error: Box::new(refused(reason)),
+        }
     }
 
     #[test]
@@ -180,6 +187,25 @@ mod tests {
         }
         let all = Verdict::Outage(refused("all").to_string());
         assert_eq!(failures.verdict(now), all);
+    }
+
+    /// One node whose reasons vary took all places, and no other was told. Nor was it, as no reason
+    /// came back.
+    #[test]
+    fn a_part_is_one_whatever_is_said_of_it() {
+        let failures = Failures::default();
+        let mut now = Instant::now();
+        for slot in 0..10 * MAX_PARTS {
+            now += APART;
+            failures.note(&said_of("a", &format!("slot {slot}")), now);
+        }
+        for _ in 0..TIMES {
+            now += APART;
+            failures.note(&of_part("b"), now);
+        }
+        let latest = said_of("a", &format!("slot {}", 10 * MAX_PARTS - 1));
+        let both = vec![latest.to_string(), of_part("b").to_string()];
+        assert_eq!(failures.verdict(now), Verdict::Parts(both));
     }
 
     #[test]

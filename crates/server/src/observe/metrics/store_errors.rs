@@ -64,7 +64,10 @@ mod tests {
             after: Duration::ZERO,
         };
         errors.count(&timeout);
-        errors.count(&StoreError::Partial(Box::new(timeout)));
+        errors.count(&StoreError::Partial {
+            part: "one node".into(),
+            error: Box::new(timeout),
+        });
         errors.count(&StoreError::Full { max: 1 });
         errors.count(&StoreError::Overloaded);
         errors.count(&StoreError::Corrupt(String::new()));

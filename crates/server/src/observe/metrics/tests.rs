@@ -81,7 +81,10 @@ fn checks_that_time_out_or_are_given_up_have_a_duration() {
     };
     let answers = [
         Err(late()),
-        Err(StoreError::Partial(Box::new(late()))),
+        Err(StoreError::Partial {
+            part: "one node".into(),
+            error: Box::new(late()),
+        }),
         Err(StoreError::Overloaded),
     ];
     tally.decided(&Decided {

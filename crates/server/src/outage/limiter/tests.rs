@@ -299,7 +299,10 @@ async fn a_check_that_the_store_is_too_busy_for_is_decided_here_and_the_next_by_
 #[tokio::test]
 async fn a_check_of_a_part_that_is_down_is_decided_here_and_the_next_by_the_store() {
     let replica = replica(2, true);
-    let of_a_part = StoreError::Partial(Box::new(timeout()));
+    let of_a_part = StoreError::Partial {
+        part: "one node".into(),
+        error: Box::new(timeout()),
+    };
     replica.store.fail(Some(of_a_part));
     assert_eq!(replica.ask().await, (true, true));
     replica.store.fail(None);
