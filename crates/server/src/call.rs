@@ -92,6 +92,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let request = request.map(|body| Arriving::new(body, self.message_timeout));
         let answer = self.routes.clone().call(request);
         let owed = is_check.then(|| self.errors.unanswered(1));
+        let is_single = purpose != Purpose::CheckStream;
         Either::Right(
             async move {
                 let answer = match timeout(patience, answer).await {
@@ -120,7 +121,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     _in_flight: Some(in_flight),
                     _side_call: side_call,
                     unread: None,
-                    share: Some(share),
+                    share: Some((share, is_single)),
                 }))
             }
             .boxed(),
@@ -138,9 +139,11 @@ pub(crate) struct Answering {
     body: Body,
     _in_flight: Option<(InFlight, Places<2>)>,
     _side_call: Option<Places<3>>,
-    /// What HTTP/2 was given last, until it asks for more: then that is sent.
+    /// What HTTP/2 was given last, until it asks for more: then that is sent. It asks for the first before
+    /// there is a window.
     unread: Option<Unread>,
-    share: Option<Arc<Share>>,
+    /// Of its connection, and whether this answers a single call.
+    share: Option<(Arc<Share>, bool)>,
 }
 
 impl Answering {
@@ -166,7 +169,13 @@ impl http_body::Body for Answering {
         self.unread = None;
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(_))) = &frame {
-            self.unread = self.share.as_ref().map(Share::unread);
+            self.unread = self.share.as_ref().map(|(share, is_single)| {
+                if *is_single {
+                    share.unread_single()
+                } else {
+                    share.unread()
+                }
+            });
         }
         frame
     }

@@ -22,7 +22,7 @@ pub(crate) enum Why {
     CallerFull,
     /// As many as may wait for a TLS handshake, or for their worker.
     Waiting,
-    /// It has taken none of its answers for long.
+    /// It has left answers untaken for long.
     Unread,
 }
 
@@ -46,7 +46,7 @@ impl Why {
             Self::Full => "there are as many as may be (connections.max)",
             Self::CallerFull => "their caller has as many as one may (connections.maxPerCaller)",
             Self::Waiting => "too many wait for a TLS handshake, or for their worker",
-            Self::Unread => "they took none of their answers for connections.unreadTimeout",
+            Self::Unread => "they left answers untaken for connections.unreadTimeout",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP/2 by the byte, as no honest client writes it.
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
@@ -113,6 +113,12 @@ pub(crate) fn ping() -> Vec<u8> {
     frame_of(PING, 0, 0, &[7; 8])
 }
 
+/// Lets the other side send `more` bytes on `stream`, or on all of them (0).
+pub(crate) fn window_update(stream: u32, more: u32) -> Vec<u8> {
+    const WINDOW_UPDATE: u8 = 8;
+    frame_of(WINDOW_UPDATE, 0, stream, &more.to_be_bytes())
+}
+
 pub(crate) fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
@@ -124,7 +130,7 @@ pub(crate) fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<
 pub(crate) async fn answer(connection: &mut TcpStream, stream: u32) -> Result<Vec<u8>, u8> {
     let read = async {
         loop {
-            let (kind, flags, id, payload) = any_frame(connection).await;
+            let (kind, flags, id, payload) = any_frame(connection).await.expect("a frame");
             let is_end = flags & END_STREAM != 0;
             match kind {
                 DATA if id == stream => return Ok(payload),
@@ -137,18 +143,17 @@ pub(crate) async fn answer(connection: &mut TcpStream, stream: u32) -> Result<Ve
     timeout(PATIENCE, read).await.expect("it is answered")
 }
 
-/// The kind, flags, stream and payload of the next frame.
-pub(crate) async fn any_frame(connection: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+/// The kind, flags, stream and payload of the next frame. None: the connection has ended.
+pub(crate) async fn any_frame(
+    connection: &mut (impl AsyncRead + Unpin),
+) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
-    connection.read_exact(&mut head).await.expect("a frame");
+    connection.read_exact(&mut head).await.ok()?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
     let mut payload = vec![0; length as usize];
-    connection
-        .read_exact(&mut payload)
-        .await
-        .expect("its payload");
+    connection.read_exact(&mut payload).await.ok()?;
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-    (head[3], head[4], stream, payload)
+    Some((head[3], head[4], stream, payload))
 }
 
 /// Reads until the other side ends the connection, and returns the code of its GOAWAY, if it sent one.
@@ -173,7 +178,7 @@ pub(crate) async fn ended(connection: &mut TcpStream) -> Option<u32> {
 pub(crate) async fn frame(stream: &mut TcpStream, kind: u8) -> Vec<u8> {
     let read = async {
         loop {
-            let (of, _, _, payload) = any_frame(stream).await;
+            let (of, _, _, payload) = any_frame(stream).await.expect("a frame");
             if of == kind {
                 return payload;
             }

@@ -14,6 +14,7 @@ mod frames;
 mod handshakes;
 mod honest;
 mod shares;
+mod single_calls;
 mod stage;
 mod standard;
 mod tls;

@@ -79,7 +79,7 @@ pub struct ConnectionSettings {
     )]
     pub max_checks: Option<usize>,
 
-    /// A connection that takes none of its answers for this time is closed [default: 10s]
+    /// A connection that leaves answers untaken for this time is closed [default: 10s]
     #[arg(
         id = "connections_unread_timeout",
         long = "connections-unread-timeout",
@@ -148,7 +148,7 @@ pub struct ConnectionBounds {
     pub max_checks_per_caller: usize,
     /// The most checks of the streams of one of them that are in flight or whose answers are unread.
     pub max_checks: usize,
-    /// How long one may take none of its answers.
+    /// How long one may leave answers untaken.
     pub unread_timeout: Duration,
     /// How long a message may take from its first byte to its last.
     pub message_timeout: Duration,

@@ -18,6 +18,12 @@ use tokio::{sync::Notify, time::sleep};
 /// The most bytes of text that the checks of one connection hold. One group more may be read.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// How often [`Share::stalled`] looks within its patience.
+const LOOKS: usize = 4;
+
+/// An answer to a single call has one of so many ages, counted in looks.
+const AGES: usize = LOOKS + 2;
+
 /// The share of one connection.
 #[derive(Debug)]
 pub(crate) struct Share {
@@ -30,6 +36,10 @@ pub(crate) struct Share {
     unread: AtomicUsize,
     /// Answers that were taken. It wraps.
     taken: AtomicUsize,
+    /// Answers to single calls that are not taken, by the look before which they were made.
+    singles: [AtomicUsize; AGES],
+    /// The looks so far. It wraps at `AGES`.
+    look: AtomicUsize,
 }
 
 /// Checks that count against a share, until dropped.
@@ -42,7 +52,11 @@ pub(super) struct Held {
 
 /// An answer that waits to be taken, until dropped.
 #[derive(Debug)]
-pub(crate) struct Unread(Arc<Share>);
+pub(crate) struct Unread {
+    of: Arc<Share>,
+    /// Of a single call: the place of its age.
+    age: Option<usize>,
+}
 
 impl Share {
     /// Room for `max_checks`. One group more may be read.
@@ -54,6 +68,8 @@ impl Share {
             freed: Notify::new(),
             unread: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
+            singles: [const { AtomicUsize::new(0) }; AGES],
+            look: AtomicUsize::new(0),
         })
     }
 
@@ -84,22 +100,43 @@ impl Share {
         }
     }
 
-    /// Counts an answer that waits to be taken.
+    /// Counts an answer of a stream that waits to be taken.
     pub(crate) fn unread(self: &Arc<Self>) -> Unread {
         self.unread.fetch_add(1, Ordering::Relaxed);
-        Unread(Arc::clone(self))
+        Unread {
+            of: Arc::clone(self),
+            age: None,
+        }
     }
 
-    /// Done when answers were there and none was taken for all of `patience`.
+    /// Counts an answer to a single call. Each of them must be taken in time: while it waits it holds a
+    /// place among the calls, and answers that are taken beside it do not free that place.
+    pub(crate) fn unread_single(self: &Arc<Self>) -> Unread {
+        let age = self.look.load(Ordering::Relaxed);
+        self.singles[age].fetch_add(1, Ordering::Relaxed);
+        Unread {
+            of: Arc::clone(self),
+            age: Some(age),
+        }
+    }
+
+    /// Done when answers of streams were there and none was taken for all of `patience`, or an answer to
+    /// a single call was not taken for as long.
     pub(crate) async fn stalled(&self, patience: Duration) {
-        const LOOKS: u32 = 4;
+        let pause = patience / u32::try_from(LOOKS).unwrap_or(1);
         let (mut idle, mut seen) = (0, self.taken.load(Ordering::Relaxed));
         while idle <= LOOKS {
-            sleep(patience / LOOKS).await;
+            sleep(pause).await;
             let taken = self.taken.load(Ordering::Relaxed);
             let waits = self.unread.load(Ordering::Relaxed) > 0;
             idle = if waits && taken == seen { idle + 1 } else { 0 };
             seen = taken;
+            let next = (self.look.load(Ordering::Relaxed) + 1) % AGES;
+            // What is there yet was made a whole round of looks ago.
+            if self.singles[next].load(Ordering::Relaxed) > 0 {
+                return;
+            }
+            self.look.store(next, Ordering::Relaxed);
         }
     }
 }
@@ -127,8 +164,15 @@ impl Drop for Held {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.0.unread.fetch_sub(1, Ordering::Relaxed);
-        self.0.taken.fetch_add(1, Ordering::Relaxed);
+        match self.age {
+            None => {
+                self.of.unread.fetch_sub(1, Ordering::Relaxed);
+                self.of.taken.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(age) => {
+                self.of.singles[age].fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -175,5 +219,30 @@ mod tests {
         slow.await.expect("no panic");
         assert!((patience..patience * 2).contains(&since.elapsed()));
         drop(last);
+    }
+
+    /// One answer that is taken now and then kept the places of all the others.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_a_single_call_must_be_taken_in_time_whatever_else_is_taken() {
+        let (share, patience) = (Share::new(10), Duration::from_secs(10));
+        let stalled = |of: Arc<Share>| async move { of.stalled(patience).await };
+        for first_after in [0, 3, 7, 60] {
+            let watched = tokio::spawn(stalled(Arc::clone(&share)));
+            for _ in 0..first_after {
+                let taken_late = share.unread_single();
+                sleep(patience * 9 / 10).await;
+                drop(taken_late);
+                drop(share.unread());
+            }
+            assert!(!watched.is_finished(), "each was taken in time");
+            let (left, since) = (share.unread_single(), Instant::now());
+            while !watched.is_finished() {
+                assert!(since.elapsed() < patience * 2, "it keeps its place");
+                drop((share.unread(), share.unread_single()));
+                sleep(patience / 100).await;
+            }
+            assert!(since.elapsed() >= patience);
+            drop(left);
+        }
     }
 }
