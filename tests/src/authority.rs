@@ -6,11 +6,11 @@
     reason = "what goes wrong here is wrong with the machine"
 )]
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf, process::Command};
 
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
-    date_time_ymd,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256,
+    SanType, date_time_ymd,
 };
 
 /// Who vouches for servers and their callers; with a folder for the files.
@@ -65,6 +65,22 @@ impl Authority {
         self.sign(names, |_| {})
     }
 
+    /// Such credentials with an RSA key of 2,048 bits, which takes most of a processor for a signature.
+    /// The program `openssl` makes it.
+    pub fn rsa_credentials(&self, names: &[&str]) -> Credentials {
+        let arguments = [
+            "genpkey",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+        ];
+        let made = Command::new("openssl").args(arguments).output();
+        let made = String::from_utf8(made.expect("openssl").stdout).expect("PEM");
+        let key = KeyPair::from_pem_and_sign_algo(&made, &PKCS_RSA_SHA256).expect("a key");
+        self.sign_for(&key, names, |_| {})
+    }
+
     /// Credentials of somebody who is known by a name and an organization, as Kubernetes takes them.
     pub fn credentials_of(&self, name: &str, organization: &str) -> Credentials {
         self.sign(&[], |params| {
@@ -83,7 +99,15 @@ impl Authority {
     }
 
     fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Credentials {
-        let key = KeyPair::generate().expect("a key");
+        self.sign_for(&KeyPair::generate().expect("a key"), names, change)
+    }
+
+    fn sign_for(
+        &self,
+        key: &KeyPair,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Credentials {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.subject_alt_names = names
             .iter()
@@ -101,7 +125,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        let certificate = params.signed_by(key, &self.issuer).expect("signed");
         Credentials {
             certificate: certificate.pem(),
             key: key.serialize_pem(),

@@ -4,17 +4,19 @@
 //! nothing.
 
 mod handshakes;
+mod hello;
 mod load;
 mod reload;
 
 use std::{io, sync::Arc};
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{Accept, LazyConfigAcceptor, StartHandshake};
 
 pub(crate) use handshakes::{Handshakes, Shaken};
+use hello::Hello;
 pub use load::TlsError;
 pub(crate) use reload::Reload;
 
@@ -30,15 +32,17 @@ impl Tls {
         })
     }
 
-    /// Shakes hands with a caller.
-    pub(crate) async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        stream: IO,
-    ) -> io::Result<TlsStream<IO>> {
-        TlsAcceptor::from(self.current.load_full())
-            .accept(stream)
-            .await
+    /// Answers what a caller has said. All that a handshake costs is done here: it is signed.
+    fn answer<IO: AsyncRead + AsyncWrite + Unpin>(&self, hello: StartHandshake<IO>) -> Accept<IO> {
+        hello.into_stream(self.current.load_full())
     }
+}
+
+/// Waits for all of the first message of a handshake.
+async fn hello<IO: AsyncRead + AsyncWrite + Unpin>(stream: IO) -> io::Result<StartHandshake<IO>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), Hello::of(stream)).await?;
+    let stream = hello.io.into_inner();
+    Ok(StartHandshake::from_parts(hello.accepted, stream))
 }
 
 /// No part of it is for any eyes.

@@ -9,9 +9,9 @@ use std::{
 use futures::future::join_all;
 use tokio::time::Instant;
 use toolgate_proto::pb::Decision;
-use toolgate_tests::of_user;
+use toolgate_tests::{Authority, manifest, of_user};
 
-use crate::stage::{Stage, check};
+use crate::stage::{Stage, TEN_A_DAY, check};
 
 const CHECKS: usize = 200;
 
@@ -36,7 +36,18 @@ fn ticks(id: u32, name: &str) -> u64 {
 /// Each handshake held up the checks of the worker on whose thread it was done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_handshakes_is_done_on_threads_that_decide_nothing() {
-    let mut stage = Stage::start("", &[]).await;
+    flood(Stage::start("", &[]).await, "ECDSA").await;
+}
+
+/// The key of a gateway may cost twenty times as much.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_handshakes_with_rsa_is_done_there_too() {
+    let server = |authority: &Authority| authority.rsa_credentials(&["localhost"]);
+    let policies = manifest("server", TEN_A_DAY);
+    flood(Stage::start_as(server, "", &[], &policies).await, "RSA").await;
+}
+
+async fn flood(mut stage: Stage, key: &str) {
     let id = stage.limiter.id().expect("it runs");
     let honest = stage.client(&["gateway.svc"]).await;
     let idle = (ticks(id, "handshakes-"), ticks(id, "worker-"));
@@ -69,7 +80,9 @@ async fn a_flood_of_handshakes_is_done_on_threads_that_decide_nothing() {
     let workers = ticks(id, "worker-") - idle.1;
     let p99 = took[took.len() * 99 / 100];
     let shaken = shaken.load(Ordering::Relaxed);
-    println!("{shaken} handshakes: p99 {p99:?}; ticks {handshakes} and of workers {workers}");
+    println!(
+        "{shaken} handshakes, {key}: p99 {p99:?}; ticks {handshakes} and of workers {workers}"
+    );
     assert!(p99 < DEADLINE, "{p99:?}");
     assert!(handshakes > 0, "done elsewhere: workers took {workers}");
 }

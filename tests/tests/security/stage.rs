@@ -32,8 +32,19 @@ impl Stage {
     }
 
     pub(crate) async fn start_with(config: &str, arguments: &[&str], policies: &str) -> Self {
+        let server = |authority: &Authority| authority.credentials(&["localhost"]);
+        Self::start_as(server, config, arguments, policies).await
+    }
+
+    /// The same, with a certificate that `server` makes.
+    pub(crate) async fn start_as(
+        server: impl FnOnce(&Authority) -> Credentials,
+        config: &str,
+        arguments: &[&str],
+        policies: &str,
+    ) -> Self {
         let authority = Authority::new();
-        let server = authority.credentials(&["localhost"]);
+        let server = server(&authority);
         let (certificate, key) = authority.write_credentials("server", &server);
         let config = format!(
             "grpcTls: {{certificate: {}, key: {}, clientCa: {}}}\n{config}",

@@ -5,12 +5,15 @@
 //! worker. So connections shake hands here, and go to their workers when they are done.
 //!
 //! ```text
-//! accepted -> Lobby: at most so many at a time, of one address and in all -> handshake -> its worker
+//! accepted -> says hello -> Turns: one address after the other -> is answered -> the rest -> its worker
+//!             (waits)       (a millisecond of a processor)        (waits)
 //! ```
 //!
-//! A flood delays the handshakes of others, within their deadline, and no check: the threads are few, and
-//! the system divides the processors between threads. Those of one address wait for each other
-//! first, so the other addresses wait less.
+//! A connection has its turn only while it is worked on, and never while it is waited for. So connections
+//! that are silent, before or after their hello, keep nobody waiting; `connections.maxPerCaller` and
+//! `connections.max` bound them. A flood of hellos delays the handshakes of others, within their deadline, and no
+//! check: the threads are few, and the system divides the processors between threads. Addresses take
+//! turns, so another address waits for one handshake of each, however many there are.
 
 use std::{
     collections::HashMap,
@@ -31,17 +34,11 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use toolgate_tasks::Tasks;
 
-use super::Tls;
+use super::{Tls, hello};
 use crate::{
     shares::CallerKey,
     socket::{Loose, Movable, on_this_runtime},
 };
-
-/// The most handshakes at a time.
-const MOST: usize = 1_024;
-
-/// The most handshakes of one address at a time.
-const MOST_OF_ADDRESS: usize = 64;
 
 /// The most connections that wait for a thread to look at them. More are closed.
 const MAX_WAITING: usize = 1_024;
@@ -72,14 +69,15 @@ impl Handshakes {
         closing: &CancellationToken,
         tasks: &Tasks,
     ) -> io::Result<Self> {
-        let lobby = Arc::new(Lobby::new(MOST, MOST_OF_ADDRESS));
+        let count = workers.get().div_ceil(4);
+        let turns = Arc::new(Turns::new(count));
         let mut threads = Vec::new();
-        for number in 0..workers.get().div_ceil(4) {
+        for number in 0..count {
             let (enter, entering) = mpsc::channel(MAX_WAITING);
             threads.push(enter);
             let hall = Hall {
                 tls: Arc::clone(tls),
-                lobby: Arc::clone(&lobby),
+                turns: Arc::clone(&turns),
                 entering,
             };
             let runtime = runtime::Builder::new_current_thread()
@@ -114,7 +112,7 @@ impl Handshakes {
 /// What a thread works on.
 struct Hall {
     tls: Arc<Tls>,
-    lobby: Arc<Lobby>,
+    turns: Arc<Turns>,
     entering: mpsc::Receiver<Entering>,
 }
 
@@ -125,9 +123,9 @@ impl Hall {
             tokio::select! {
                 entering = self.entering.recv() => {
                     let Some((stream, address, deadline, onward)) = entering else { break };
-                    let (tls, lobby) = (Arc::clone(&self.tls), Arc::clone(&self.lobby));
+                    let (tls, turns) = (Arc::clone(&self.tls), Arc::clone(&self.turns));
                     shaking.spawn(async move {
-                        match timeout_at(deadline, shake(&tls, &lobby, stream, address)).await {
+                        match timeout_at(deadline, shake(&tls, &turns, stream, address)).await {
                             Ok(Ok(stream)) => onward(stream, deadline),
                             // Not louder: strangers could fill the log.
                             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake has failed"),
@@ -147,60 +145,61 @@ impl Hall {
 
 async fn shake(
     tls: &Tls,
-    lobby: &Arc<Lobby>,
+    turns: &Arc<Turns>,
     stream: Loose,
     address: CallerKey,
 ) -> io::Result<Shaken> {
-    let _place = lobby.enter(address).await.map_err(io::Error::other)?;
-    let mut shaken = tls.accept(Movable::Here(on_this_runtime(stream)?)).await?;
+    let hello = hello(Movable::Here(on_this_runtime(stream)?)).await?;
+    let accept = {
+        let _turn = turns.wait(address).await.map_err(io::Error::other)?;
+        tls.answer(hello)
+    };
+    let mut shaken = accept.await?;
     shaken.get_mut().0.leave()?;
     Ok(Box::new(shaken))
 }
 
-/// Has so many places in all, and for each address.
+/// Who is worked on: so many at a time, and one of each address.
 #[derive(Debug)]
-struct Lobby {
-    places: Arc<Semaphore>,
-    of_address: usize,
-    /// Those that somebody has a place of, or waits for one.
+struct Turns {
+    of_all: Arc<Semaphore>,
+    /// Those that somebody has the turn of, or waits for it.
     addresses: Mutex<HashMap<CallerKey, Arc<Semaphore>>>,
 }
 
-/// A place, or somebody who waits for one.
-struct Place {
-    lobby: Arc<Lobby>,
+/// A turn, or somebody who waits for one.
+struct Turn {
+    among: Arc<Turns>,
     address: CallerKey,
     of_address: Option<OwnedSemaphorePermit>,
     of_all: Option<OwnedSemaphorePermit>,
 }
 
-impl Lobby {
-    fn new(places: usize, of_address: usize) -> Self {
+impl Turns {
+    fn new(at_a_time: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places)),
-            of_address,
+            of_all: Arc::new(Semaphore::new(at_a_time)),
             addresses: Mutex::default(),
         }
     }
 
-    /// Waits for a place.
-    async fn enter(self: &Arc<Self>, address: CallerKey) -> Result<Place, AcquireError> {
-        let mut place = Place {
-            lobby: Arc::clone(self),
+    /// Waits for a turn of `address`.
+    async fn wait(self: &Arc<Self>, address: CallerKey) -> Result<Turn, AcquireError> {
+        let mut turn = Turn {
+            among: Arc::clone(self),
             address,
             of_address: None,
             of_all: None,
         };
         let of_address = {
             let mut addresses = self.addresses();
-            let of_address = addresses.entry(place.address);
-            let new = || Arc::new(Semaphore::new(self.of_address));
-            Arc::clone(of_address.or_insert_with(new))
+            let of_address = addresses.entry(turn.address);
+            Arc::clone(of_address.or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
-        // In this order, so that who waits for others of its address keeps nobody else waiting.
-        place.of_address = Some(of_address.acquire_owned().await?);
-        place.of_all = Some(Arc::clone(&self.places).acquire_owned().await?);
-        Ok(place)
+        // In this order, so that an address waits once among the others, and they take turns.
+        turn.of_address = Some(of_address.acquire_owned().await?);
+        turn.of_all = Some(Arc::clone(&self.of_all).acquire_owned().await?);
+        Ok(turn)
     }
 
     /// No update is ever left half done by a panic, so a poisoned lock is as good as any.
@@ -211,10 +210,10 @@ impl Lobby {
     }
 }
 
-impl Drop for Place {
+impl Drop for Turn {
     fn drop(&mut self) {
         drop((self.of_address.take(), self.of_all.take()));
-        let mut addresses = self.lobby.addresses();
+        let mut addresses = self.among.addresses();
         if let Some(known) = addresses.get(&self.address)
             && Arc::strong_count(known) == 1
         {

@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, ServerName},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -10,7 +10,7 @@ use rustls::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream, UnixStream},
-    sync::oneshot,
+    sync::oneshot::{self, error::TryRecvError},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -143,38 +143,83 @@ async fn handshakes_are_done_on_a_thread_of_their_own() {
     assert_eq!(stage.tasks.restarts(), [("handshakes", 0)]);
 }
 
-/// One address holds as many places as it may, and more of its connections wait.
+impl Stage {
+    /// A hello as a client says it.
+    fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let client = ClientConnection::new(Arc::clone(self.client.config()), name);
+        let mut hello = Vec::new();
+        let written = client.expect("a client").write_tls(&mut hello);
+        assert!(written.expect("room") > 100);
+        hello
+    }
+}
+
+/// 64 silent connections shut out all others of their address, such as gateways behind one NAT.
 #[tokio::test]
-async fn silent_connections_of_one_address_keep_no_other_waiting() {
+async fn who_is_waited_for_keeps_nobody_waiting_not_even_of_its_address() {
     let mut stage = Stage::start().await;
     let client = stage.client.clone();
-    let mut silent = Vec::new();
-    for _ in 0..2 * MOST_OF_ADDRESS {
-        silent.push(stage.connect(Ipv4Addr::LOCALHOST).await);
+    let hello = stage.hello();
+    let (half, _) = hello.split_at(hello.len() / 2);
+    let mut waited_for = Vec::new();
+    for said in [&[][..], half, &hello] {
+        for _ in 0..100 {
+            let (mut near, shaken) = stage.connect(Ipv4Addr::LOCALHOST).await;
+            near.write_all(said).await.expect("open");
+            waited_for.push((near, shaken));
+        }
+        let (near, shaken) = stage.connect(Ipv4Addr::LOCALHOST).await;
+        converse(&client, near, shaken).await;
     }
-    let (near, shaken) = stage.connect(Ipv4Addr::new(127, 0, 0, 2)).await;
-    converse(&client, near, shaken).await;
-    for (_, shaken) in &mut silent {
-        assert!(shaken.try_recv().is_err(), "nothing was said");
+    for (_, shaken) in &mut waited_for {
+        assert_eq!(shaken.try_recv().err(), Some(TryRecvError::Empty));
     }
-    // When they go, others of the address have their turn.
-    let (near, shaken) = stage.connect(Ipv4Addr::LOCALHOST).await;
-    drop(silent);
-    converse(&client, near, shaken).await;
+    // Those that said hello were answered.
+    let (near, _) = waited_for.last_mut().expect("some");
+    near.read_u8().await.expect("an answer");
 }
 
 #[tokio::test]
-async fn places_have_bounds_and_the_last_of_an_address_leaves_nothing() {
-    let lobby = Arc::new(Lobby::new(3, 2));
+async fn a_hello_without_end_is_not_kept() {
+    let mut stage = Stage::start().await;
+    // Of a record of 16,000 bytes each: a ClientHello of 60,000.
+    let head = [22, 3, 1, 0x3e, 0x80];
+    let hello = [1, 0, 0xea, 0x60].into_iter().chain([0; 15_996]);
+    let record: Vec<u8> = head.into_iter().chain(hello).collect();
+    let (mut near, shaken) = stage.connect(Ipv4Addr::LOCALHOST).await;
+    near.write_all(&record).await.expect("open");
+    // It may be closed in the middle.
+    let _ = near.write_all(&[&head[..], &[0; 15_995]].concat()).await;
+    let refused = timeout(PATIENCE / 2, shaken).await;
+    let refused = refused.expect("before its time is over");
+    assert!(refused.is_err(), "it is closed");
+}
+
+#[tokio::test]
+async fn addresses_take_turns_and_the_last_of_one_leaves_nothing() {
+    let turns = Arc::new(Turns::new(1));
     let of = |last| CallerKey::of_ip([192, 0, 2, last].into());
-    let enter = async |last| timeout(Duration::ZERO, lobby.enter(of(last))).await;
-    let first = enter(1).await.expect("room").expect("open");
-    let second = enter(1).await.expect("room").expect("open");
-    assert!(enter(1).await.is_err(), "two of one address");
-    let third = enter(2).await.expect("room").expect("open");
-    assert!(enter(3).await.is_err(), "three in all");
+    let (went, mut order) = mpsc::unbounded_channel();
+    let first = turns.wait(of(1)).await.expect("open");
+    let mut waiting = JoinSet::new();
+    for address in [1, 1, 1, 1, 2, 2, 3] {
+        let (turns, went) = (Arc::clone(&turns), went.clone());
+        waiting.spawn(async move {
+            let turn = turns.wait(of(address)).await.expect("open");
+            went.send(address).expect("open");
+            drop(turn);
+        });
+        // It waits.
+        tokio::task::yield_now().await;
+    }
     drop(first);
-    let fourth = enter(3).await.expect("room").expect("open");
-    drop((second, third, fourth));
-    assert!(lobby.addresses().is_empty());
+    waiting.join_all().await;
+    drop(went);
+    let mut all = Vec::new();
+    while let Some(address) = order.recv().await {
+        all.push(address);
+    }
+    assert_eq!(all, [2, 3, 1, 2, 1, 1, 1]);
+    assert!(turns.addresses().is_empty());
 }
