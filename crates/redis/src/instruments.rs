@@ -1,14 +1,19 @@
 //! What a store shows of itself in Prometheus.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
-    metrics::{counter::Counter, exemplar::HistogramWithExemplars, histogram::Histogram},
-    registry::{Registry, Unit},
+    metrics::{counter::Counter, histogram::Histogram},
+    registry::Registry,
 };
 use toolgate_limit::{Clock as _, Plan, SystemClock};
 
 use crate::batch::{Batch, MAX_CHECKS};
+
+mod times;
+
+use times::Times;
+pub use times::{Durations, Sampled};
 
 /// Upper bounds in seconds: 25 us is a Redis on this machine, 40 ms the default timeout.
 const CALL_SECONDS: [f64; 13] = [
@@ -22,11 +27,11 @@ const _: () = assert!(MAX_CHECKS == 63, "the last bound is a full batch");
 
 /// The instruments of a store, on all runtimes; clones are the same ones.
 ///
-/// Those of a batch are locked by each worker once a batch. What is observed for each check is the
-/// business of whoever asks the store.
+/// No batch waits until whoever reads them has written what it read. What is observed for each check
+/// is the business of whoever asks the store.
 #[derive(Clone, Debug)]
 pub struct Instruments {
-    duration: HistogramWithExemplars<[(&'static str, String); 1]>,
+    durations: Arc<Times>,
     batch_size: Histogram,
     deny_cache_hits: Counter,
     late: Counter,
@@ -34,22 +39,17 @@ pub struct Instruments {
 }
 
 impl Instruments {
-    /// Instruments that `registry` shows: `toolgate_store_duration_seconds`, `toolgate_batch_size`,
-    /// `toolgate_store_late_replies_total` and `toolgate_deny_cache_hits_total`.
+    /// Instruments of which `registry` shows `toolgate_batch_size`, `toolgate_store_late_replies_total`
+    /// and `toolgate_deny_cache_hits_total`. A registry cannot show [`Instruments::durations`], as it
+    /// takes no sampled traces.
     pub fn register(registry: &mut Registry) -> Self {
         let instruments = Self {
-            duration: HistogramWithExemplars::new(CALL_SECONDS.into_iter()),
+            durations: Arc::new(Times::new(&CALL_SECONDS)),
             batch_size: Histogram::new(BATCH_SIZES),
             deny_cache_hits: Counter::default(),
             late: Counter::default(),
             clock: SystemClock::new(),
         };
-        registry.register_with_unit(
-            "toolgate_store_duration",
-            "How long script calls to Redis took, whatever came of them",
-            Unit::Seconds,
-            instruments.duration.clone(),
-        );
         registry.register(
             "toolgate_batch_size",
             "Checks in one script call to Redis",
@@ -68,15 +68,19 @@ impl Instruments {
         instruments
     }
 
+    /// How long script calls to Redis took, whatever came of them.
+    pub fn durations(&self) -> Durations {
+        self.durations.read()
+    }
+
     /// `batch` was sent, and ended after `took`.
     pub(crate) fn sent(&self, batch: &Batch, took: Duration) {
         #[allow(clippy::cast_precision_loss, reason = "some dozens")]
         self.batch_size.observe(batch.plans().count() as f64);
         let trace = batch.plans().find_map(sampled);
-        let now = trace
-            .is_some()
-            .then(|| UNIX_EPOCH + Duration::from_micros(self.clock.now().as_micros()));
-        self.duration.observe(took.as_secs_f64(), trace, now);
+        let now = || Duration::from_micros(self.clock.now().as_micros());
+        self.durations
+            .observe(took, trace.map(|trace_id| (trace_id, now())));
     }
 
     /// The reply to a batch has not come in time.
@@ -92,8 +96,8 @@ impl Instruments {
     }
 }
 
-/// The label of the trace to which the check of `plan` belongs, if it is sampled.
-fn sampled(plan: &Plan) -> Option<[(&'static str, String); 1]> {
+/// The trace to which the check of `plan` belongs, if it is sampled.
+fn sampled(plan: &Plan) -> Option<u128> {
     let trace = plan.trace().filter(|trace| trace.is_sampled)?;
-    Some([("trace_id", format!("{:032x}", trace.trace_id))])
+    Some(trace.trace_id)
 }

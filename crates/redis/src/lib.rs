@@ -54,7 +54,7 @@ mod ways;
 pub use batch::MAX_CHECKS as MAX_CHECKS_OF_BATCH;
 pub use config::{Login, RedisConfig, SentinelConfig, TlsFiles, TlsIdentity};
 pub use error::ErrorClass;
-pub use instruments::Instruments;
+pub use instruments::{Durations, Instruments, Sampled};
 pub use key::{InvalidKeyPrefix, KeyPrefix};
 pub use place::InvalidUrl;
 pub use store::RedisStore;

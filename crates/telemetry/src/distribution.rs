@@ -50,6 +50,25 @@ impl Distribution {
         }
     }
 
+    /// What somebody else has counted: by `bounds` the observations of each bucket and the latest that
+    /// was sampled, and the `sum` of all. The last bucket is above all bounds.
+    pub fn of(
+        bounds: &'static [f64],
+        buckets: impl IntoIterator<Item = (u64, Option<Exemplar>)>,
+        sum: f64,
+    ) -> Self {
+        let buckets = buckets.into_iter();
+        let buckets: Vec<_> = buckets
+            .map(|(count, exemplar)| Bucket { count, exemplar })
+            .collect();
+        debug_assert_eq!(buckets.len(), bounds.len() + 1, "one above all bounds");
+        Self {
+            bounds,
+            buckets,
+            sum,
+        }
+    }
+
     /// `count` observations of `value`, and the trace of one of them, if one was sampled.
     pub fn observe(&mut self, value: f64, count: u64, sampled: Option<Exemplar>) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);

@@ -19,8 +19,8 @@ use prometheus_client::{
 };
 use tonic::Code;
 use toolgate_policy::Registry;
-use toolgate_redis::Instruments;
-use toolgate_telemetry::{Distribution, counters};
+use toolgate_redis::{Durations, Instruments, Sampled};
+use toolgate_telemetry::{Distribution, Exemplar, counters};
 
 mod check_errors;
 mod counts;
@@ -48,6 +48,7 @@ const CHECK_SECONDS: [f64; 14] = [
 pub(crate) struct Metrics {
     exposed: Exposed,
     counters: Counters,
+    redis: Option<Instruments>,
 }
 
 /// What all workers count. Clones are the same.
@@ -68,12 +69,14 @@ impl Metrics {
                 workers: Arc::default(),
                 store_errors: StoreErrors::counted(),
             },
+            redis: None,
         }
     }
 
     /// Instruments for the Redis store.
     pub(crate) fn redis(&mut self) -> Instruments {
-        Instruments::register(&mut self.exposed)
+        let instruments = Instruments::register(&mut self.exposed);
+        self.redis.insert(instruments).clone()
     }
 
     /// Instruments for a source of policies in a cluster.
@@ -97,8 +100,26 @@ impl Metrics {
             "How long checks took from when they were read to their answers, or until they were given up",
             move || counters.durations(),
         );
+        if let Some(redis) = self.redis {
+            exposed.histogram_in_seconds(
+                "toolgate_store_duration",
+                "How long script calls to Redis took, whatever came of them",
+                move || store_durations(redis.durations()),
+            );
+        }
         exposed
     }
+}
+
+fn store_durations(of_store: Durations) -> Distribution {
+    let exemplar = |sampled: Sampled| Exemplar {
+        trace_id: sampled.trace_id,
+        value: sampled.seconds,
+        at: sampled.at,
+    };
+    let buckets = of_store.buckets.into_iter();
+    let buckets = buckets.map(|(count, sampled)| (count, sampled.map(exemplar)));
+    Distribution::of(of_store.bounds, buckets, of_store.sum.as_secs_f64())
 }
 
 impl Counters {
