@@ -17,6 +17,9 @@ pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The code of the error that stands for an answer which is too large. No backend sends it.
 pub(super) const TOO_LARGE: ErrorCode = ErrorCode(i32::MIN);
 
+/// The code of the error that stands for an answer which is none. No backend sends it.
+pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN + 1);
+
 /// The message in `bytes`, and those bytes as rmcp reads them. None if there is no message in them.
 pub(super) fn read(bytes: &[u8]) -> Option<(ServerJsonRpcMessage, Cow<'_, str>)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -91,6 +94,12 @@ fn is_same(given: &RequestId, id: &RequestId) -> bool {
 /// What stands for an answer to the request `id` that is too large.
 pub(super) fn too_large(id: &RequestId) -> ServerJsonRpcMessage {
     let error = ErrorData::new(TOO_LARGE, "an answer that is too large", None);
+    ServerJsonRpcMessage::error(error, Some(id.clone()))
+}
+
+/// What stands for an answer to the request `id` that cannot be read.
+pub(super) fn unreadable(id: &RequestId) -> ServerJsonRpcMessage {
+    let error = ErrorData::new(UNREADABLE, "an answer that cannot be read", None);
     ServerJsonRpcMessage::error(error, Some(id.clone()))
 }
 

@@ -43,6 +43,9 @@ impl Failure {
             ServiceError::McpError(error) if error.code == answer::TOO_LARGE => {
                 Self::Unusable(Unusable::TooLarge(answer::MAX_BYTES))
             }
+            ServiceError::McpError(error) if error.code == answer::UNREADABLE => {
+                Self::Unusable(Unusable::Nonsense)
+            }
             ServiceError::McpError(error) => Self::Refused(error),
             ServiceError::UnexpectedResponse => Self::Unusable(Unusable::Nonsense),
             ServiceError::TransportSend(error) => {

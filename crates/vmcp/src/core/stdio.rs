@@ -9,14 +9,20 @@ use rmcp::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    sync::Mutex,
+    process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
 use super::answer;
 use crate::json::unmarked_bytes;
+
+mod input;
+mod lines;
+mod skim;
+
+use input::Input;
+use lines::{Line, Lines};
+use skim::Skim;
 
 /// How long a child may take to end once it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -25,9 +31,8 @@ const END_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct ChildProcess {
     child: Child,
-    /// None once it is closed.
-    input: Arc<Mutex<Option<ChildStdin>>>,
-    output: Lines,
+    input: Arc<Input>,
+    output: Lines<ChildStdout>,
 }
 
 impl ChildProcess {
@@ -44,17 +49,31 @@ impl ChildProcess {
         let output = child.stdout.take().ok_or_else(gone)?;
         Ok(Self {
             child,
-            input: Arc::new(Mutex::new(Some(input))),
-            output: Lines {
-                read: BufReader::new(output),
-                line: Vec::new(),
-                is_skipping: false,
-            },
+            input: Input::to(input),
+            output: Lines::of(output),
         })
     }
 
     async fn has_ended(&mut self) -> bool {
         timeout(END_WITHIN, self.child.wait()).await.is_ok()
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        self.input.end();
+    }
+}
+
+/// The message in `line`. What is no message says nothing: some programs log to their standard output.
+/// An answer that cannot be read, or is too large, ends its request all the same.
+fn message_in(line: Line) -> Option<ServerJsonRpcMessage> {
+    match line {
+        Line::Whole(line) => match answer::read(&line) {
+            Some((message, _)) => Some(message),
+            None => Some(answer::unreadable(&Skim::of(&line).answered()?)),
+        },
+        Line::TooLong(id) => Some(answer::too_large(&id?)),
     }
 }
 
@@ -69,10 +88,7 @@ impl Transport<RoleClient> for ChildProcess {
         let write = async move {
             let mut line = unmarked_bytes(serde_json::to_vec(&message)?);
             line.push(b'\n');
-            let mut input = input.lock().await;
-            let input = input.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            input.write_all(&line).await?;
-            input.flush().await
+            input.write(line).await
         };
         // A line that has begun is written to its end, whoever waits for that.
         async move { tokio::spawn(write).await? }
@@ -80,9 +96,11 @@ impl Transport<RoleClient> for ChildProcess {
 
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            let line = self.output.next().await?;
-            // What is no message says nothing: some programs log to their standard output.
-            if let Some((message, _)) = answer::read(&line) {
+            let line = tokio::select! {
+                () = self.input.has_ended() => return None,
+                line = self.output.next() => line?,
+            };
+            if let Some(message) = message_in(line) {
                 return Some(message);
             }
         }
@@ -90,7 +108,7 @@ impl Transport<RoleClient> for ChildProcess {
 
     /// As MCP says: its input is closed, then it is asked to end, then it is killed.
     async fn close(&mut self) -> io::Result<()> {
-        drop(self.input.lock().await.take());
+        self.input.close().await;
         if self.has_ended().await {
             return Ok(());
         }
@@ -105,41 +123,5 @@ impl Transport<RoleClient> for ChildProcess {
             return Ok(());
         }
         self.child.kill().await
-    }
-}
-
-/// Lines, as they come.
-#[derive(Debug)]
-struct Lines {
-    read: BufReader<ChildStdout>,
-    /// What has come of the next one: a wait that is dropped loses nothing.
-    line: Vec<u8>,
-    /// The rest of a line that is too long.
-    is_skipping: bool,
-}
-
-impl Lines {
-    /// The next one that is not too long. None at the end, or if there is no reading on.
-    async fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let there = self.read.fill_buf().await.ok()?;
-            if there.is_empty() {
-                return None;
-            }
-            let end = there.iter().position(|byte| *byte == b'\n');
-            let part = &there[..end.unwrap_or(there.len())];
-            if self.line.len() + part.len() > answer::MAX_BYTES {
-                tracing::warn!(most = answer::MAX_BYTES, "a line of a backend is too long");
-                self.line = Vec::new();
-                self.is_skipping = true;
-            } else if !self.is_skipping {
-                self.line.extend_from_slice(part);
-            }
-            let taken = part.len() + usize::from(end.is_some());
-            self.read.consume(taken);
-            if end.is_some() && !std::mem::take(&mut self.is_skipping) {
-                return Some(std::mem::take(&mut self.line));
-            }
-        }
     }
 }
