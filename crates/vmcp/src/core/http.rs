@@ -1,13 +1,6 @@
 //! The HTTP client of backends: it keeps their addresses, which may hold secrets, to itself.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::http::{
     HeaderName, HeaderValue, StatusCode,
@@ -35,7 +28,8 @@ use crate::json::unmarked_bytes;
 mod body;
 mod session;
 
-use body::Kind;
+use body::{Asked, Kind};
+use session::Doubt;
 
 type HttpError = StreamableHttpError<reqwest::Error>;
 
@@ -60,20 +54,19 @@ struct With {
 #[derive(Clone, Debug)]
 pub(super) struct HttpClient(Client, Sessions);
 
-/// Whether the server has given out a session; clones are the same one.
+/// What is known of the server's sessions; clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sessions(Arc<AtomicBool>);
+pub(super) struct Sessions(Arc<session::Known>);
 
 impl Sessions {
+    /// Whether the server has given out one.
     pub(super) fn are_given(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.are_given()
     }
 
-    fn note(&self, posted: &StreamableHttpPostResponse) {
-        use StreamableHttpPostResponse::{Json, Sse};
-        if let Json(_, Some(_)) | Sse(_, Some(_)) = posted {
-            self.0.store(true, Ordering::SeqCst);
-        }
+    /// Whether anything has come from the server, be it an error.
+    pub(super) fn has_answered(&self) -> bool {
+        self.0.has_answered()
     }
 }
 
@@ -166,7 +159,9 @@ impl HttpClient {
 
     async fn post(&self, with: &With, message: Vec<u8>) -> Result<Response, HttpError> {
         let own = [(ACCEPT, BOTH), (CONTENT_TYPE, JSON)];
-        Self::send(self.0.post(&*with.uri).body(message), with, &own).await
+        let response = Self::send(self.0.post(&*with.uri).body(message), with, &own).await?;
+        self.1.0.note_answer();
+        Ok(response)
     }
 
     async fn ask(
@@ -175,28 +170,35 @@ impl HttpClient {
         message: ClientJsonRpcMessage,
         most: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
+        if let Some(session) = with.session.as_deref()
+            && self.1.0.is_lost(session)
+        {
+            return Err(HttpError::SessionExpired);
+        }
         let text = unmarked_bytes(serde_json::to_vec(&message)?);
         let response = self.post(&with, text).await?;
         let status = response.status();
         if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             return Ok(StreamableHttpPostResponse::Accepted);
         }
-        if status == StatusCode::NOT_FOUND && with.session.is_some() {
-            return Err(HttpError::SessionExpired);
-        }
         let ClientJsonRpcMessage::Request(request) = message else {
             // Nothing is answered to it.
-            return if status.is_success() {
-                Ok(StreamableHttpPostResponse::Accepted)
-            } else {
-                Err(refused(status))
+            return match status {
+                status if status.is_success() => Ok(StreamableHttpPostResponse::Accepted),
+                StatusCode::NOT_FOUND if with.session.is_some() => Err(HttpError::SessionExpired),
+                status => Err(refused(status)),
             };
         };
         let session = response.headers().get(SESSION);
         let session = session.and_then(|id| Some(id.to_str().ok()?.to_owned()));
         let body = match Kind::of(&response) {
             Kind::Events if status.is_success() => {
-                let events = body::events(response, most, Some(request.id));
+                let asked = Asked {
+                    id: request.id,
+                    client: self.clone(),
+                    with,
+                };
+                let events = body::events(response, most, Some(asked));
                 return Ok(StreamableHttpPostResponse::Sse(events, session));
             }
             Kind::Other if status.is_success() => {
@@ -210,9 +212,9 @@ impl HttpClient {
         };
         let answer = answer::read(&body);
         let answer = answer.map(|(message, _)| Answer::to(&request.id, message));
-        if with.session.is_some()
-            && session::is_doubtful(status, answer.as_ref())
-            && self.has_lost(&with).await
+        if let Some(doubt) = session::doubt(status, answer.as_ref())
+            && self.finds_lost(&with).await
+            && doubt == Doubt::NotRun
         {
             return Err(HttpError::SessionExpired);
         }
@@ -282,7 +284,7 @@ impl StreamableHttpClient for HttpClient {
             headers,
         };
         let posted = self.ask(with, message, most).await?;
-        self.1.note(&posted);
+        self.1.0.note(&posted);
         Ok(posted)
     }
 

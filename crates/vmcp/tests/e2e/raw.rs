@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Mutex<usize>,
     /// Whether the last session is lost as well.
     is_restarted: Mutex<bool>,
+    /// It restarts once the next call has run, and then says this to who comes with the old session.
+    pub(crate) restarts_after_call: Mutex<Option<Raw>>,
     /// The bodies of calls that have run.
     pub(crate) calls: Mutex<Vec<String>>,
 }
@@ -161,6 +163,9 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     if method == "tools/call" {
         let body = String::from_utf8(body.to_vec()).unwrap();
         shared.calls.lock().unwrap().push(body);
+        if let Some(lost) = shared.restarts_after_call.lock().unwrap().take() {
+            shared.restart(lost);
+        }
     }
     if let Some(raw) = shared.answers.lock().unwrap().get(method) {
         return Shared::respond(*raw, id);

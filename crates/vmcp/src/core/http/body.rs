@@ -1,8 +1,8 @@
 //! What comes back over HTTP, within bounds.
 
-use std::{future::ready, io};
+use std::{future::ready, io, sync::Arc};
 
-use axum::body::Bytes;
+use axum::{body::Bytes, http::StatusCode};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::{Response, header::CONTENT_TYPE};
 use rmcp::{
@@ -11,7 +11,10 @@ use rmcp::{
 };
 use sse_stream::{Sse, SseStream};
 
-use super::HttpError;
+use super::{
+    HttpClient, HttpError, With,
+    session::{self, Doubt},
+};
 use crate::core::answer::{self, Answer};
 
 /// What a body says that it is.
@@ -60,44 +63,69 @@ pub(super) async fn read(response: Response, most: usize) -> Result<Vec<u8>, Htt
     Ok(body)
 }
 
+/// The request whose answer is among events.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) id: RequestId,
+    pub(super) client: HttpClient,
+    pub(super) with: With,
+}
+
 /// The events of `response`, of at most `most` bytes each, as rmcp reads them. Where the answer to
-/// the request `asked` belongs, an error without its id is one.
-pub(super) fn events(
-    response: Response,
-    most: usize,
-    asked: Option<RequestId>,
-) -> BoxedSseResponse {
+/// the request `asked` belongs, an error without its id is one. If it looks like a lost session, that is
+/// found out before it is passed on: the request may have run.
+pub(super) fn events(response: Response, most: usize, asked: Option<Asked>) -> BoxedSseResponse {
     let chunks = response.bytes_stream();
     let chunks = chunks.map_err(|error| io::Error::other(error.without_url()));
     let events = SseStream::from_bytes_stream(bounded(chunks, most));
+    let asked = Arc::new(asked);
     events
-        .map(move |event| readable(event, asked.as_ref()))
+        .then(move |event| {
+            let asked = Arc::clone(&asked);
+            async move {
+                let asked = asked.as_ref().as_ref();
+                let (event, doubt) = readable(event, asked.map(|asked| &asked.id))?;
+                if let (Some(_), Some(asked)) = (doubt, asked) {
+                    asked.client.finds_lost(&asked.with).await;
+                }
+                Ok(event)
+            }
+        })
         .boxed()
 }
 
-fn readable(event: Result<Sse, SseError>, asked: Option<&RequestId>) -> Result<Sse, SseError> {
+/// An event, and whether the answer in it may mean that there is no session.
+fn readable(
+    event: Result<Sse, SseError>,
+    asked: Option<&RequestId>,
+) -> Result<(Sse, Option<Doubt>), SseError> {
     let mut event = match (event, asked) {
         (Ok(event), _) => event,
         (Err(SseError::Body(error)), Some(id))
             if matches!(error.downcast_ref(), Some(EventError::TooLarge(_))) =>
         {
             let answer = serde_json::to_string(&answer::too_large(id));
-            return Ok(Sse::default().data(answer.unwrap_or_default()));
+            return Ok((Sse::default().data(answer.unwrap_or_default()), None));
         }
         (Err(error), _) => return Err(error),
     };
     let is_message = matches!(event.event.as_deref(), None | Some("" | "message"));
     let Some(data) = event.data.take_if(|_| is_message) else {
-        return Ok(event);
+        return Ok((event, None));
     };
     // An event that is no message says nothing.
-    event.data = answer::read(data.as_bytes()).and_then(|(message, text)| {
-        match asked.map(|id| Answer::to(id, message)) {
-            Some(Answer::Adopted(error)) => serde_json::to_string(&error).ok(),
-            Some(Answer::Own(_) | Answer::Other) | None => Some(text.into_owned()),
-        }
-    });
-    Ok(event)
+    let Some((message, text)) = answer::read(data.as_bytes()) else {
+        return Ok((event, None));
+    };
+    let answer = asked.map(|id| Answer::to(id, message));
+    let doubt = answer
+        .as_ref()
+        .and_then(|answer| session::doubt(StatusCode::OK, Some(answer)));
+    event.data = match answer {
+        Some(Answer::Adopted(error)) => serde_json::to_string(&error).ok(),
+        Some(Answer::Own(_) | Answer::Other) | None => Some(text.into_owned()),
+    };
+    Ok((event, doubt))
 }
 
 #[derive(Debug, thiserror::Error)]
