@@ -114,7 +114,9 @@ impl Backend {
         let lease = match self.sessions_if(&session) {
             None => None,
             Some(sessions) => {
-                let lease = sessions.lease(user).map_err(|full| self.full(&full))?;
+                let lease = sessions
+                    .lease(user, session.lifecycle)
+                    .map_err(|full| self.full(&full))?;
                 let settled = lease.link().settled().await;
                 settled.map_err(|reason| self.unavailable(&reason))?;
                 Some(lease)

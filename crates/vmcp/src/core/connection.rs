@@ -78,6 +78,8 @@ pub(super) struct Session {
     pub(super) peer: Peer<RoleClient>,
     /// Whether the backend may keep something in the session.
     pub(super) is_stateful: bool,
+    /// How it began.
+    pub(super) lifecycle: Lifecycle,
     pub(super) lists: Arc<Lists>,
     /// When the look began that found `lists`.
     pub(super) looked_at: Instant,
@@ -103,8 +105,9 @@ impl State {
 pub(super) enum Life {
     /// It is made again when it ends, and its lists are fetched on an interval.
     Always,
-    /// It is a user's: it ends once, and its lists are fetched when it is used.
-    Once,
+    /// It is a user's: it ends once, and its lists are fetched when it is used. It begins as the
+    /// connection that health is known by did.
+    Once(Lifecycle),
 }
 
 /// Runs until it is dropped.
@@ -121,40 +124,54 @@ impl Connection {
     pub(super) async fn run(self) {
         let timing = self.settings.timing;
         let mut backoff = Backoff::new(timing.first_backoff, timing.longest_backoff);
-        let mut lifecycle = Lifecycle::Initialize;
+        let mut lifecycle = match self.life {
+            Life::Always => Lifecycle::Initialize,
+            Life::Once(lifecycle) => lifecycle,
+        };
         loop {
             let reason = match self.connect(lifecycle).await {
                 Ok((running, session)) => {
                     backoff.reset();
                     self.keep(running, session).await
                 }
-                Err(reason) => {
-                    lifecycle = lifecycle.other();
+                Err(Unconnected { reason, is_reached }) => {
+                    if is_reached {
+                        lifecycle = lifecycle.other();
+                    }
                     reason
                 }
             };
             self.down(&reason);
-            if self.life == Life::Once {
+            if self.life != Life::Always {
                 return;
             }
             sleep(backoff.after_failure()).await;
         }
     }
 
-    async fn connect(&self, lifecycle: Lifecycle) -> Result<(Running, Session), String> {
+    async fn connect(&self, lifecycle: Lifecycle) -> Result<(Running, Session), Unconnected> {
         let started = Instant::now();
         let deadline = self.settings.timing.connect;
         let listener = Listener(Arc::clone(&self.look));
         let connect = self.settings.transport.connect(listener, lifecycle);
         let (running, is_stateful) = timeout(deadline, connect)
             .await
-            .map_err(|_| format!("not connected within {deadline:?}"))?
-            .map_err(|error| chain(&error))?;
+            .map_err(|_| Unconnected {
+                reason: format!("not connected within {deadline:?}"),
+                is_reached: true,
+            })?
+            .map_err(|error| Unconnected {
+                reason: chain(&error),
+                is_reached: error.is_reached(),
+            })?;
         let left = deadline.saturating_sub(started.elapsed());
         let peer = running.peer();
         let none = Lists::default();
-        let session = self.look(peer, is_stateful, left, &none);
-        let session = session.await.map_err(|failure| not_listed(&failure))?;
+        let session = self.look(peer, (is_stateful, lifecycle), left, &none);
+        let session = session.await.map_err(|failure| Unconnected {
+            reason: not_listed(&failure),
+            is_reached: true,
+        })?;
         Ok((running, session))
     }
 
@@ -178,7 +195,8 @@ impl Connection {
                 () = next => {}
             }
             let deadline = self.settings.timing.connect;
-            let looked = self.look(&peer, session.is_stateful, deadline, &session.lists);
+            let kind = (session.is_stateful, session.lifecycle);
+            let looked = self.look(&peer, kind, deadline, &session.lists);
             match looked.await {
                 Ok(looked) => {
                     pace.looked(looked.looked_at);
@@ -192,7 +210,7 @@ impl Connection {
     async fn look(
         &self,
         peer: &Peer<RoleClient>,
-        is_stateful: bool,
+        (is_stateful, lifecycle): (bool, Lifecycle),
         deadline: Duration,
         before: &Lists,
     ) -> Result<Session, Failure> {
@@ -202,6 +220,7 @@ impl Connection {
         Ok(Session {
             peer: peer.clone(),
             is_stateful,
+            lifecycle,
             lists: Arc::new(lists),
             looked_at,
         })
@@ -212,7 +231,7 @@ impl Connection {
         let session = Arc::new(session);
         let was = self.state.send_replace(State::Up(Arc::clone(&session)));
         match self.life {
-            Life::Once => debug!(%backend, tools, "a user's session is up"),
+            Life::Once(_) => debug!(%backend, tools, "a user's session is up"),
             Life::Always => {
                 if !matches!(was, State::Up(_)) {
                     info!(%backend, tools, "backend is up");
@@ -229,12 +248,20 @@ impl Connection {
         let lists = self.state.borrow().lists();
         let before = self.state.send_replace(State::Down(reason.into(), lists));
         match (self.life, before) {
-            (Life::Once, State::Up(_)) => debug!(%backend, reason, "a user's session has ended"),
-            (Life::Once, _) => warn!(%backend, reason, "a user's session could not be opened"),
+            (Life::Once(_), State::Up(_)) => debug!(%backend, reason, "a user's session has ended"),
+            (Life::Once(_), _) => warn!(%backend, reason, "a user's session could not be opened"),
             (Life::Always, State::Down(..)) => {}
             (Life::Always, _) => warn!(%backend, reason, "backend is down"),
         }
     }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+struct Unconnected {
+    reason: String,
+    /// Whether it may be for the way in which it was begun.
+    is_reached: bool,
 }
 
 type Running = RunningService<RoleClient, Listener>;

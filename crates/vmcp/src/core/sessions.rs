@@ -19,6 +19,7 @@ use super::{
     connection::{Life, Session},
     link::Link,
     metrics::Metrics,
+    transport::Lifecycle,
     user::User,
 };
 
@@ -96,8 +97,9 @@ impl UserSessions {
         }
     }
 
-    /// The session of `user`, which is opened if there is none or it has ended.
-    pub(super) fn lease(&self, user: User) -> Result<Lease, AllInUse> {
+    /// The session of `user`, which is opened if there is none or it has ended. It begins as `lifecycle`
+    /// says.
+    pub(super) fn lease(&self, user: User, lifecycle: Lifecycle) -> Result<Lease, AllInUse> {
         let mut users = self.open.users();
         users.retain(|_, entry| entry.in_use > 0 || !entry.link.is_down());
         let known = users.get_mut(&user).filter(|entry| !entry.link.is_down());
@@ -108,7 +110,10 @@ impl UserSessions {
             // One that has ended in mid-use leaves its place.
             users.remove(&user);
             self.open.make_room(&mut users)?;
-            let link = Arc::new(Link::start(self.open.settings.clone(), Life::Once));
+            let link = Arc::new(Link::start(
+                self.open.settings.clone(),
+                Life::Once(lifecycle),
+            ));
             let entry = Entry {
                 link: Arc::clone(&link),
                 in_use: 1,

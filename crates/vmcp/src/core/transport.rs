@@ -21,7 +21,7 @@ use tokio::process::Command;
 
 use super::{
     connection::chain,
-    http::{HttpClient, shown},
+    http::{HttpClient, Sessions, shown},
     stdio::ChildProcess,
 };
 
@@ -79,8 +79,25 @@ pub(super) enum ConnectError {
         #[source]
         source: io::Error,
     },
-    #[error("{0}")]
-    Initialize(String),
+    #[error("{reason}")]
+    Initialize {
+        reason: String,
+        /// Whether the backend was there at all.
+        is_reached: bool,
+    },
+}
+
+impl ConnectError {
+    /// Whether another beginning may do better.
+    pub(super) const fn is_reached(&self) -> bool {
+        matches!(
+            self,
+            Self::Initialize {
+                is_reached: true,
+                ..
+            }
+        )
+    }
 }
 
 /// How a connection begins.
@@ -114,13 +131,13 @@ impl Transport {
     /// Connects, without a deadline of its own. Answers are not cached: rmcp's cache knows no
     /// callers, so one would read what another was answered, and an error would be an old answer.
     ///
-    /// Also says whether the connection is a session that the backend may keep something in.
+    /// Also says whether the connection is a session that the backend may keep something in: a child is
+    /// one however it is spoken to, and over HTTP there are none since 2026-07-28.
     pub(super) async fn connect<H: ClientHandler>(
         &self,
         handler: H,
         lifecycle: Lifecycle,
     ) -> Result<(RunningService<RoleClient, H>, bool), ConnectError> {
-        let is_legacy = lifecycle == Lifecycle::Initialize;
         let mut sessions = None;
         let mode = lifecycle.mode();
         let connected = match self {
@@ -145,11 +162,16 @@ impl Transport {
                 serve_client_with_lifecycle(handler, child, mode).await
             }
         };
-        let running = connected.map_err(|error| ConnectError::Initialize(told(&error)))?;
+        let running = connected.map_err(|error| ConnectError::Initialize {
+            reason: told(&error),
+            is_reached: sessions.as_ref().is_none_or(Sessions::has_answered),
+        })?;
         let no_cache = ClientCacheConfig::disabled();
         running.peer().set_response_cache_config(no_cache).await;
-        // Without sessions over HTTP, each request is one of its own.
-        let is_stateful = is_legacy && sessions.is_none_or(|sessions| sessions.are_given());
+        let is_stateful = match sessions {
+            None => true,
+            Some(sessions) => lifecycle == Lifecycle::Initialize && sessions.are_given(),
+        };
         Ok((running, is_stateful))
     }
 }

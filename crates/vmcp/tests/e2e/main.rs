@@ -5,6 +5,7 @@
 mod backend;
 mod backends;
 mod browser;
+mod child;
 #[path = "../../examples/backend/counter.rs"]
 mod counter;
 mod environment;
