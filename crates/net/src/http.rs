@@ -3,10 +3,11 @@
 //! Each connection has to send the head of its first request soon, may be idle between two requests
 //! for a while, and has to read what it has asked for. Where there are as many as may be, one that
 //! waits for its other side makes room for the next: one that has never spoken, else one that does
-//! not read, else one that has done no [work](Connection::worked), else one that has done none for
-//! long. Of those it is one of the address that has most. Only requests that are being answered keep
-//! their place, so neither silence nor probes lock anybody out. Where all are being answered, a few
-//! [spare](Bounds::spare) connections are there for probes.
+//! not send the body it began, else one that does not read, else one that has done no
+//! [work](Connection::worked), else one that has done none for long. Of those it is one of the address
+//! that has most. Only whole requests that are being answered keep their place, so neither silence nor
+//! probes lock anybody out. Where all are being answered, a few [spare](Bounds::spare) connections are
+//! there for probes; they make room for each other, and only when all of them are taken.
 
 mod body;
 mod bounds;
@@ -33,8 +34,8 @@ use tokio::{
 use tower_service::Service;
 use tracing::warn;
 
+pub use self::{body::Arriving, bounds::Bounds, stage::Connection};
 use self::{body::Ending, io::Noted, stage::Stage};
-pub use self::{bounds::Bounds, stage::Connection};
 use crate::{Acceptor, Address, Stream};
 
 /// How long a new connection has for the head of its first request.
@@ -56,7 +57,7 @@ pub async fn serve<S, B>(
     bounds: Bounds,
     draining: watch::Receiver<bool>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Arriving>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
@@ -105,13 +106,27 @@ struct Open {
     address: Option<Address>,
 }
 
+impl Open {
+    /// Closes it, if it still waits for its other side.
+    fn makes_room(&self) -> bool {
+        let goes = self.stage.goes(Instant::now());
+        if goes {
+            self.handle.abort();
+        }
+        goes
+    }
+}
+
 impl Connections {
+    /// Whether no connection but a spare one is free.
     fn is_full(&self) -> bool {
-        self.running.len() >= self.bounds.most
+        let most = self.bounds.most;
+        // Most of the time that need not be counted.
+        self.running.len() >= most && self.open(false).count() >= most
     }
 
     fn have_spare(&self) -> bool {
-        self.running.len() < self.bounds.most.saturating_add(self.bounds.spare)
+        self.open(true).count() < self.bounds.spare
     }
 
     /// Whether a connection is free, or can be made so.
@@ -126,27 +141,33 @@ impl Connections {
             );
             self.is_full_known = true;
         }
-        self.next_to_go().is_some() || self.have_spare()
+        self.next_to_go(false).is_some() || self.have_spare() || self.next_to_go(true).is_some()
     }
 
-    fn open(&self) -> impl Iterator<Item = &Open> {
+    fn all_open(&self) -> impl Iterator<Item = &Open> {
         self.open.iter().filter(|open| !open.handle.is_finished())
     }
 
-    /// Who makes room now.
-    fn next_to_go(&self) -> Option<&AbortHandle> {
+    /// The spare ones, or the others.
+    fn open(&self, is_spare: bool) -> impl Iterator<Item = &Open> {
+        self.all_open()
+            .filter(move |open| open.stage.is_spare() == is_spare)
+    }
+
+    /// Who of the spare ones makes room now, or of the others.
+    fn next_to_go(&self, is_spare: bool) -> Option<&Open> {
         let mut counts: HashMap<Address, usize> = HashMap::new();
-        for address in self.open().filter_map(|open| open.address) {
+        for address in self.all_open().filter_map(|open| open.address) {
             *counts.entry(address).or_default() += 1;
         }
         let now = Instant::now();
-        let waiting = self.open().filter_map(|open| {
+        let waiting = self.open(is_spare).filter_map(|open| {
             let (order, since) = open.stage.rank(now)?;
             let count = open.address.and_then(|address| counts.get(&address));
-            Some(((order, Reverse(count), since), &open.handle))
+            Some(((order, Reverse(count), since), open))
         });
         let first = waiting.min_by_key(|(rank, _)| *rank);
-        first.map(|(_, handle)| handle)
+        first.map(|(_, open)| open)
     }
 
     /// Whether one more of `address` may come. It takes the place of another of that address, if
@@ -155,25 +176,26 @@ impl Connections {
         let (Some(most), true) = (self.bounds.per_address, address.is_some()) else {
             return true;
         };
-        let own = || self.open().filter(|open| open.address == address);
+        let own = || self.all_open().filter(|open| open.address == address);
         if own().count() < most {
             return true;
         }
         let now = Instant::now();
-        let waiting = own().filter_map(|open| Some((open.stage.rank(now)?, &open.handle)));
+        let waiting = own().filter_map(|open| Some((open.stage.rank(now)?, open)));
         let first = waiting.min_by_key(|(rank, _)| *rank);
-        first.inspect(|(_, handle)| handle.abort()).is_some()
+        first.is_some_and(|(_, open)| open.makes_room())
     }
 
     /// Closes connections that wait, if it must, and says whether the next one is spare. All may be
     /// busy since there was room; then this waits.
     async fn make_room(&mut self) -> bool {
         while self.is_full() {
-            match self.next_to_go() {
-                Some(first) => first.abort(),
+            match self.next_to_go(false) {
+                Some(first) => first.makes_room(),
                 None if self.have_spare() => return true,
-                None => {}
-            }
+                // Never one whose head may come any moment, as long as there is another.
+                None => self.next_to_go(true).is_some_and(Open::makes_room),
+            };
             let _ended = timeout(RECHECK, self.running.join_next()).await;
         }
         false
@@ -201,18 +223,24 @@ impl Connections {
 /// Serves one connection. Its errors are its client's, who has gone or speaks no HTTP.
 async fn serve_one<S, B>(stream: Stream, service: S, stage: Stage, draining: watch::Receiver<bool>)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Arriving>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let of_request = stage.clone();
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        of_request.asked();
-        let connection = Connection::of(of_request.clone());
-        request.extensions_mut().insert(connection);
-        let (answer, stage) = (service.clone().call(request), of_request.clone());
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let stage = of_request.clone();
+        let answer = stage.asked().then(|| {
+            let mut request = request.map(|body| Arriving::new(body, stage.clone()));
+            let connection = Connection::of(stage.clone());
+            request.extensions_mut().insert(connection);
+            service.clone().call(request)
+        });
         async move {
+            let Some(answer) = answer else {
+                return std::future::pending().await;
+            };
             let Ok(answer) = answer.await;
             let is_spare = stage.is_spare();
             let mut answer = answer.map(|body| Ending::new(body, stage));

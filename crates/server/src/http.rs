@@ -11,9 +11,11 @@ use axum::{
     routing::get,
 };
 use futures::FutureExt as _;
-use hyper::body::Incoming;
 use tokio::{sync::watch, task::JoinHandle};
-use toolgate_net::{Acceptor, http::Bounds};
+use toolgate_net::{
+    Acceptor,
+    http::{Arriving, Bounds},
+};
 use toolgate_tasks::Tasks;
 use toolgate_telemetry::Metrics;
 use tower_service::Service;
@@ -26,7 +28,7 @@ pub(crate) const MOST: usize = 256;
 /// Serves until it is aborted, in one of `tasks`: probes want an answer to the end.
 pub(crate) fn serve<S>(tasks: &Tasks, acceptor: Acceptor, service: S) -> JoinHandle<()>
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Arriving>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
 {
@@ -111,16 +113,16 @@ mod tests {
         }
     }
 
-    impl Service<Request<Incoming>> for Fragile {
+    impl Service<Request<Arriving>> for Fragile {
         type Response = Response<Body>;
         type Error = Infallible;
-        type Future = <Router as Service<Request<Incoming>>>::Future;
+        type Future = <Router as Service<Request<Arriving>>>::Future;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
             Poll::Ready(Ok(()))
         }
 
-        fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        fn call(&mut self, request: Request<Arriving>) -> Self::Future {
             self.0.call(request)
         }
     }

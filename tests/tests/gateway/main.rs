@@ -4,12 +4,14 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod abuse;
+mod apart;
 mod backend;
 mod caller;
 mod costs;
 #[cfg(feature = "sdk")]
 mod everything;
 mod faults;
+mod idlers;
 mod issuer;
 mod load;
 mod metrics;
@@ -26,3 +28,4 @@ mod sdk;
 mod stage;
 #[cfg(feature = "sdk")]
 mod users;
+mod wire;

@@ -49,6 +49,12 @@ impl Replica {
         replica
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        let (_, rest) = self.url.split_once("://").expect("a URL");
+        rest.split('/').next().unwrap_or_default()
+    }
+
     /// Somebody without a token.
     pub(crate) fn anonymous(&self) -> Caller {
         Caller::new(&self.url, None)

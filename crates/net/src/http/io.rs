@@ -1,6 +1,7 @@
-//! A connection whose other side must read.
+//! A connection whose other side must read, and is heard when it hangs up.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -18,11 +19,17 @@ use crate::Stream;
 /// How long the other side may read nothing of what there is to send.
 pub(super) const READ_WITHIN: Duration = Duration::from_secs(30);
 
+/// The most that is read of what comes after a request that is being answered. More ends the
+/// connection.
+pub(super) const MOST_AHEAD: usize = 64 * 1024;
+
 /// Notes when all is sent and when it stalls, and fails if that lasts.
 #[derive(Debug)]
 pub(super) struct Noted {
     stream: Stream,
     stage: Stage,
+    /// What was read while hyper did not read.
+    ahead: VecDeque<u8>,
     /// While the other side takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -32,8 +39,31 @@ impl Noted {
         Self {
             stream,
             stage,
+            ahead: VecDeque::new(),
             stalled: None,
         }
+    }
+
+    /// Reads on while a request is being answered, and fails when its caller has hung up. hyper finds
+    /// that out only if nothing has come after the request.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.stage.is_busy() {
+            if self.ahead.len() >= MOST_AHEAD {
+                let more = "more has come than may, while a request is being answered";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, more));
+            }
+            let mut part = [0; 4 * 1024];
+            let mut buffer = ReadBuf::new(&mut part);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => break,
+                Poll::Ready(read) => read?,
+            }
+            if buffer.filled().is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.ahead.extend(buffer.filled());
+        }
+        Ok(())
     }
 
     fn note(
@@ -69,6 +99,13 @@ impl AsyncRead for Noted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let (first, _) = self.ahead.as_slices();
+            let most = first.len().min(buffer.remaining());
+            buffer.put_slice(&first[..most]);
+            self.ahead.drain(..most);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -97,6 +134,8 @@ impl AsyncWrite for Noted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whenever a connection goes on, hyper flushes it.
+        self.read_ahead(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

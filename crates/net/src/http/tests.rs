@@ -1,6 +1,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Extension, Router, http::StatusCode, routing::get};
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    http::StatusCode,
+    routing::{get, post},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -9,7 +14,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::http::io::READ_WITHIN;
+use crate::http::io::{MOST_AHEAD, READ_WITHIN};
 
 /// More than sockets hold.
 const LARGE: usize = 32 << 20;
@@ -53,6 +58,7 @@ async fn served_within(bounds: Bounds) -> Served {
                 connection.is_spare().to_string()
             }),
         )
+        .route("/read", post(async |_: Bytes| {}))
         .route("/slow", get(|| sleep(Duration::from_secs(5))))
         .route("/large", get(|| async { "x".repeat(LARGE) }));
     let (drain, draining) = watch::channel(false);
@@ -325,4 +331,102 @@ async fn while_all_are_being_answered_there_is_room_for_one_request_each_on_spar
     for held in held {
         assert!(all_of(held).await.starts_with("HTTP/1.1 200"));
     }
+}
+
+/// Each new connection took the place of the one before, so only one probe could wait for its turn.
+#[tokio::test]
+async fn connections_of_probes_do_not_take_each_others_places() {
+    let served = served_within(Bounds {
+        spare: 2,
+        ..Bounds::of(1)
+    })
+    .await;
+    let held = served.says(HELD).await;
+    served.until_held(1).await;
+    let mut probes = Vec::new();
+    for _ in 0..2 {
+        // The head comes in two parts, and the other connection between them.
+        probes.push(served.says("GET / HTTP/1.1\r\n").await);
+    }
+    for probe in &mut probes {
+        probe.write_all(b"host: a\r\n\r\n").await.unwrap();
+    }
+    for probe in probes {
+        let answer = timeout(HEAD_WITHIN / 2, all_of(probe)).await;
+        let answer = answer.expect("it need not wait");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    // The silent make room for each other when there are more of them than may be.
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(served.says("GET /").await);
+    }
+    let answer = timeout(HEAD_WITHIN / 2, all_of(served.says(GET).await));
+    let answer = answer.await.expect("it need not wait");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(all_of(silent.swap_remove(0)).await, "");
+    served.release.add_permits(1);
+    assert!(all_of(held).await.starts_with("HTTP/1.1 200"));
+}
+
+/// Each kept its place until the service had waited long enough for its body.
+#[tokio::test]
+async fn whoever_has_sent_half_a_body_makes_room() {
+    let served = served(3).await;
+    let works = idle(served.says(WORK).await).await;
+    let half = "POST /read HTTP/1.1\r\nhost: a\r\n";
+    let mut halves = Vec::new();
+    for body in [
+        "content-length: 9\r\n\r\nhalf",
+        "transfer-encoding: chunked\r\n\r\n4\r\nha",
+    ] {
+        halves.push(served.says(&format!("{half}{body}")).await);
+    }
+    for _ in 0..2 {
+        let answer = timeout(HEAD_WITHIN / 2, all_of(served.says(LAST_GET).await));
+        let answer = answer.await.expect("it need not wait for long");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert!(is_served(works).await);
+    let whole = format!("{half}connection: close\r\ncontent-length: 4\r\n\r\nbody");
+    let whole = all_of(served.says(&whole).await).await;
+    assert!(whole.starts_with("HTTP/1.1 200"), "{whole}");
+}
+
+const HELD_ON: &str = "GET /held HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// A byte after the request kept hyper from reading on, so that nobody saw the end.
+#[tokio::test]
+async fn whoever_hangs_up_is_heard_though_more_has_come() {
+    let served = served(1).await;
+    for (count, more) in [(1, ""), (2, "G"), (3, GET), (4, "x")] {
+        let mut hangs_up = served.says(&format!("{HELD_ON}{more}")).await;
+        served.until_held(count).await;
+        hangs_up.write_all(more.as_bytes()).await.unwrap();
+        drop(hangs_up);
+        let answer = timeout(HEAD_WITHIN / 2, all_of(served.says(LAST_GET).await));
+        let answer = answer.await.expect(more);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{more:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_early_is_served_in_its_turn_and_too_much_of_it_is_not() {
+    let served = served(2).await;
+    let mut early = served.says(&format!("{HELD_ON}GET / HT")).await;
+    served.until_held(1).await;
+    let rest = format!(
+        "TP/1.1\r\nhost: a\r\nx-long: {}\r\n\r\n{LAST_GET}",
+        "x".repeat(9_000)
+    );
+    early.write_all(rest.as_bytes()).await.unwrap();
+    let mut too_much = served.says(HELD_ON).await;
+    served.until_held(2).await;
+    // It may be closed in the middle.
+    let _ = too_much.write_all(&vec![b'x'; 4 * MOST_AHEAD]).await;
+    let closed = timeout(HEAD_WITHIN / 2, all_of(too_much)).await;
+    assert_eq!(closed.expect("closed at once"), "");
+    served.release.add_permits(1);
+    let answers = all_of(early).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 3, "{answers}");
 }

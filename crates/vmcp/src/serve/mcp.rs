@@ -32,9 +32,6 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
             return refusal::unauthorized(&error, resource);
         }
     };
-    if let Some(connection) = request.extensions().get::<Connection>() {
-        connection.worked();
-    }
     let (mut parts, body) = request.into_parts();
     let Some(form) = Form::of(&parts.headers) else {
         let what = "Accept allows neither application/json nor text/event-stream";
@@ -46,11 +43,18 @@ pub(super) async fn serve(State(shared): State<Shared>, request: Request) -> Res
         Ok(body) => body,
         Err(status) => return unread(status),
     };
-    let response = if parts.method == Method::POST && batch::is_batch(&body) {
+    let is_post = parts.method == Method::POST;
+    let connection = parts.extensions.get::<Connection>().cloned();
+    let response = if is_post && batch::is_batch(&body) {
         batch::serve(&shared, &parts, &body, &identity).await
     } else {
         message::serve(&shared, parts, body, Caller::new(identity)).await
     };
+    let is_answered =
+        response.status().is_success() || response.status() == StatusCode::TOO_MANY_REQUESTS;
+    if let Some(connection) = connection.filter(|_| is_post && is_answered) {
+        connection.worked();
+    }
     match form {
         Form::Json => response,
         Form::Stream => message::as_event(response).await,
