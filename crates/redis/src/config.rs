@@ -22,8 +22,8 @@ pub struct RedisConfig {
     /// What differs where sentinels are asked.
     pub sentinel: SentinelConfig,
     /// The most time that one operation may take, waiting for its batch included: at least three
-    /// round trips, as a check may come just after a batch has left. A check that could not be
-    /// sent within half of it is refused.
+    /// round trips, as a check may come just after a batch has left. Where more checks wait than go
+    /// into one batch, those that could not be sent within half of it are refused.
     pub timeout: Duration,
     /// The most time that one attempt to connect may take.
     pub connect_timeout: Duration,

@@ -41,6 +41,8 @@ mod place;
 mod queue;
 mod queues;
 mod record;
+#[cfg(test)]
+mod refusing;
 mod reply;
 mod route;
 mod script;

@@ -187,7 +187,10 @@ impl Keeper {
     async fn run(&mut self) {
         let mut pause = BACKOFF.0;
         loop {
-            match self.live().await {
+            let end = self.live().await;
+            #[cfg(test)]
+            tests::strike(&end);
+            match end {
                 End::Lost(fault) => {
                     self.tell_lost(&fault);
                     pause = BACKOFF.0;
@@ -284,3 +287,6 @@ impl fmt::Display for Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

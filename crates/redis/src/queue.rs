@@ -164,6 +164,8 @@ impl Sender {
                     break;
                 }
                 let (batch, shares) = waiting.gather(self.deadline / 2, &reason);
+                #[cfg(test)]
+                tests::strike(&batch);
                 if let Some(oldest) = shares.iter().map(|(caller, _)| caller.since).min() {
                     is_slow_at = Instant::now() + self.deadline / SLOW;
                     let until = is_slow_at.max(oldest + self.deadline);
@@ -275,3 +277,6 @@ impl Waiting {
         (batch, shares)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,8 @@ impl Hall {
             tokio::select! {
                 entering = self.entering.recv() => {
                     let Some((stream, address, deadline, onward)) = entering else { break };
+                    #[cfg(test)]
+                    tests::strike(address);
                     let (tls, turns) = (Arc::clone(&self.tls), Arc::clone(&self.turns));
                     shaking.spawn(async move {
                         match timeout_at(deadline, shake(&tls, &turns, stream, address)).await {

@@ -21,6 +21,13 @@ use crate::socket::off_this_runtime;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A connection from it makes the thread panic.
+const UNLUCKY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 13);
+
+pub(super) fn strike(address: CallerKey) {
+    assert_ne!(address, CallerKey::of_ip(UNLUCKY.into()), "bad luck");
+}
+
 /// A certificate that knows on which threads it was asked for.
 #[derive(Debug)]
 struct Certificate {
@@ -141,6 +148,27 @@ async fn handshakes_are_done_on_a_thread_of_their_own() {
     let asked_on = stage.certificate.asked_on.lock().expect("no panic").clone();
     assert_eq!(asked_on, ["handshakes-0", "handshakes-0"]);
     assert_eq!(stage.tasks.restarts(), [("handshakes", 0)]);
+}
+
+/// The thread ended, and no connection with TLS was taken any more.
+#[tokio::test]
+async fn a_thread_that_panics_costs_the_handshakes_that_it_has_and_none_of_the_next() {
+    let mut stage = Stage::start().await;
+    let client = stage.client.clone();
+    for panics in 1..=3 {
+        let (near, under_way) = stage.connect(Ipv4Addr::LOCALHOST).await;
+        let (unlucky, cause) = stage.connect(UNLUCKY).await;
+        for lost in [under_way, cause] {
+            let lost = timeout(PATIENCE, lost).await.expect("in time");
+            assert!(lost.is_err(), "its connection is closed");
+        }
+        drop((near, unlucky));
+        let (near, shaken) = stage.connect(Ipv4Addr::LOCALHOST).await;
+        converse(&client, near, shaken).await;
+        assert_eq!(stage.tasks.restarts(), [("handshakes", panics)]);
+        let fault = stage.tasks.fault().expect("for `/readyz`");
+        assert!(fault.contains("`handshakes`"), "{fault}");
+    }
 }
 
 impl Stage {
