@@ -16,7 +16,7 @@ use toolgate_proto::pb::{
     CheckStreamRequest, CheckStreamResponse, limiter_service_client::LimiterServiceClient,
 };
 
-use crate::{ClientConfig, Endpoint, TlsFiles, outgoing::Outgoing};
+use crate::{ClientConfig, Endpoint, TlsFiles, outgoing::Outgoing, spoken::Spoken};
 
 /// Where one limiter replica is.
 #[derive(Clone, Debug)]
@@ -74,6 +74,8 @@ pub(crate) enum ConnectError {
     Name(#[from] tonic::codegen::http::uri::InvalidUri),
     #[error("no stream within the deadline for connecting")]
     Timeout,
+    #[error("the other end speaks {0}, and this one gRPC in plaintext")]
+    Other(Spoken),
 }
 
 /// A connection with an open stream.
@@ -83,24 +85,40 @@ pub(crate) struct Connection {
     pub(crate) answers: Streaming<CheckStreamResponse>,
 }
 
-/// Connects to `address`, within the configured time.
+/// Connects to `address`, within the configured time, and as much again where that shows what the other
+/// end is.
 pub(crate) async fn open(
     address: &Address,
     config: &ClientConfig,
 ) -> Result<Connection, ConnectError> {
-    let opened = timeout(config.connect_timeout, async {
-        let channel = connect(address, config).await?;
-        let mut client = LimiterServiceClient::new(channel);
-        // Room for as many again that were given up and have not left yet.
-        let (requests, outgoing) = mpsc::channel(2 * config.max_in_flight);
-        let answers = client.check_stream(on_the_wire(outgoing)).await?;
-        Ok(Connection {
-            client,
-            requests,
-            answers: answers.into_inner(),
-        })
-    });
-    opened.await.unwrap_or(Err(ConnectError::Timeout))
+    let opened = timeout(config.connect_timeout, open_stream(address, config));
+    let error = match opened.await {
+        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(ConnectError::Timeout),
+    };
+    // What a limiter says has no source; what became of the connection has.
+    let is_broken = matches!(&error, ConnectError::Stream(status) if status.source().is_some());
+    if is_broken && config.tls.is_none() {
+        let asked = timeout(config.connect_timeout, Spoken::at(&address.uri));
+        if let Ok(Some(spoken)) = asked.await {
+            return Err(ConnectError::Other(spoken));
+        }
+    }
+    Err(error)
+}
+
+async fn open_stream(address: &Address, config: &ClientConfig) -> Result<Connection, ConnectError> {
+    let channel = connect(address, config).await?;
+    let mut client = LimiterServiceClient::new(channel);
+    // Room for as many again that were given up and have not left yet.
+    let (requests, outgoing) = mpsc::channel(2 * config.max_in_flight);
+    let answers = client.check_stream(on_the_wire(outgoing)).await?;
+    Ok(Connection {
+        client,
+        requests,
+        answers: answers.into_inner(),
+    })
 }
 
 /// The checks as messages. One whose time is up while it waits here is not sent.

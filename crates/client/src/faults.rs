@@ -16,7 +16,7 @@ use std::{
 use tokio::time::Instant;
 use toolgate_limit::{LimiterError, ServerId};
 
-use crate::{connection::ConnectError, counters::Counter};
+use crate::{connection::ConnectError, counters::Counter, spoken::Spoken};
 
 /// A fault is logged again after so long.
 const EVERY: Duration = Duration::from_mins(1);
@@ -36,7 +36,7 @@ pub enum ConfigFault {
     /// What answers is no limiter, or one that does not speak this API.
     Unimplemented,
     /// No TLS connection can be made: a certificate is refused, a name does not match, a file cannot
-    /// be read, or the other end does not speak TLS.
+    /// be read, or only one of the ends speaks TLS.
     Tls,
 }
 
@@ -104,11 +104,12 @@ impl ConfigFault {
 
     fn of_connection(error: &ConnectError) -> Option<Self> {
         match error {
-            ConnectError::TlsFile { .. } => Some(Self::Tls),
+            ConnectError::TlsFile { .. } | ConnectError::Other(Spoken::Tls) => Some(Self::Tls),
             ConnectError::Transport(error) => is_of_tls(error).then_some(Self::Tls),
             // The limiter's side of a handshake can fail when the client's is done.
             ConnectError::Stream(status) if is_of_tls(status) => Some(Self::Tls),
             ConnectError::Stream(status) => Self::of_code(&format!("{:?}", status.code())),
+            ConnectError::Other(Spoken::Http1) => Some(Self::Unimplemented),
             ConnectError::Name(_) | ConnectError::Timeout => None,
         }
     }

@@ -80,6 +80,7 @@ mod replica;
 mod resolve;
 mod session;
 mod span;
+mod spoken;
 mod stall;
 mod start;
 mod unnamed;

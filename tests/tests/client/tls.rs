@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use toolgate_client::{Cause, ClientConfig, ConfigFault, TlsFiles, TlsIdentity, Verdict};
-use toolgate_tests::{Authority, FakeLimiter, Manner, eventually};
+use toolgate_tests::{Authority, FakeLimiter, Limiter, Manner, eventually};
 
 use crate::load::{call, config, gateway};
 
@@ -104,6 +104,30 @@ async fn a_limiter_without_tls_and_a_file_that_is_not_there_are_faults_of_config
     let url = format!("https://localhost:{}", plain.address().port());
     is_at_fault(settings(&url, &authority.ca(), None)).await;
     is_at_fault(settings(&url, &authority.path("missing.pem"), None)).await;
+}
+
+/// It was an outage in the log, and no wait mends it.
+#[tokio::test]
+async fn a_limiter_with_tls_that_is_asked_in_plaintext_is_a_fault_of_configuration() {
+    let authority = Authority::new();
+    let limiter = limiter(&authority);
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("http://{host}:{}", limiter.address().port());
+        is_at_fault(config(&url)).await;
+    }
+    let (certificate, key) =
+        authority.write_credentials("limiter", &authority.credentials(&["localhost"]));
+    let arguments = [
+        "--grpc-tls-certificate".as_ref(),
+        certificate.as_os_str(),
+        "--grpc-tls-key".as_ref(),
+        key.as_os_str(),
+    ];
+    let spec = "perUser: {maxTokens: 2, refillPeriod: 24h}";
+    let real = Limiter::of_spec(spec, arguments).await;
+    let real = real.expect("a limiter");
+    let address = real.endpoint().rsplit('/').next().expect("an address");
+    is_at_fault(config(&format!("http://{address}"))).await;
 }
 
 /// Files are read for each connection.
