@@ -55,6 +55,8 @@ pub use name::{BackendName, BackendNameError};
 pub use sessions::Sessions;
 pub use transport::Transport;
 
+pub(crate) use slots::{Full, Slots};
+
 use backend::{Backend, Seat};
 use call::Asked;
 use lists::Lists;

@@ -6,7 +6,7 @@
 //! It stands above the rate limits: what they see is the real tool, by its own name, and a search
 //! costs nothing. A tool that does not exist is found out before the limiter is asked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::ready;
@@ -14,7 +14,7 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     ContentBlock, GetPromptRequestParams, GetPromptResponse, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, Tool,
+    ReadResourceRequestParams, ReadResourceResponse,
 };
 use serde_json::json;
 use toolgate_limit::{Identity, OperationKind};
@@ -22,13 +22,13 @@ use toolgate_limit::{Identity, OperationKind};
 use crate::{Prepared, Vmcp, VmcpError, json::unmarked, rejection::tool_error, span};
 
 mod arguments;
+mod indexes;
 mod search;
 mod tokens;
 mod tools;
 
 use arguments::{ArgumentError, Call, Search};
-use search::Index;
-use tokens::TokenMetrics;
+use indexes::{Found, Indexes};
 use tools::{CALL_TOOL, FIND_TOOL};
 
 /// Shows two tools in place of those of `inner`; all else passes through unchanged.
@@ -36,8 +36,7 @@ use tools::{CALL_TOOL, FIND_TOOL};
 pub struct Optimizer {
     inner: Arc<dyn Vmcp>,
     max_tools: usize,
-    /// Of the tools listed last.
-    index: Mutex<Option<Arc<Index>>>,
+    indexes: Indexes,
 }
 
 impl Optimizer {
@@ -53,7 +52,7 @@ impl Optimizer {
         Self {
             inner,
             max_tools: max_tools.clamp(1, Self::MOST_TOOLS),
-            index: Mutex::new(None),
+            indexes: Indexes::new(),
         }
     }
 
@@ -63,28 +62,15 @@ impl Optimizer {
         search: &Search,
     ) -> Result<CallToolResult, VmcpError> {
         let all = self.inner.list_tools(identity, None).await?.tools;
-        let index = self.index_of(all)?;
-        let found = index.search(&search.text(), self.max_tools)?;
-        let metrics = TokenMetrics::of(index.tools(), &found);
-        let answer = json!({"tools": found, "token_metrics": metrics});
+        let text = search.text();
+        let searched = self.indexes.search(identity, all, text, self.max_tools);
+        let Found { tools, metrics } = searched.await?;
+        let answer = json!({"tools": tools, "token_metrics": metrics});
         // Beside the structured form as text, for clients that know no other.
         let text = unmarked(&answer.to_string()).into_owned();
         let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
         result.structured_content = Some(answer);
         Ok(result)
-    }
-
-    fn index_of(&self, tools: Vec<Tool>) -> Result<Arc<Index>, VmcpError> {
-        // Replaced as a whole, so a poisoned lock is as good as any.
-        let mut current = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = &*current
-            && index.tools() == tools
-        {
-            return Ok(Arc::clone(index));
-        }
-        let index = Arc::new(Index::of(tools)?);
-        *current = Some(Arc::clone(&index));
-        Ok(index)
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many requests to one backend may be in flight: of all callers, and of one.
+//! How many requests may be in flight, to one backend or searches: of all callers, and of one.
 
 use std::{
     collections::HashMap,
@@ -8,9 +8,9 @@ use std::{
 
 use super::user::User;
 
-/// The slots of one backend. Each request in flight has one.
+/// The slots of one backend, or of all searches. Each request in flight has one.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     most: usize,
     most_of_one: usize,
     taken: Mutex<Taken>,
@@ -25,7 +25,7 @@ struct Taken {
 
 /// No slot is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// All callers together have this many.
     OfAll(usize),
     /// The caller alone has this many.
@@ -34,14 +34,14 @@ pub(super) enum Full {
 
 /// The right to have one request in flight, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     slots: Arc<Slots>,
     user: User,
 }
 
 impl Slots {
     /// `most` slots, of which one caller has at most `most_of_one`.
-    pub(super) fn new(most: usize, most_of_one: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
             most_of_one,
@@ -50,7 +50,7 @@ impl Slots {
     }
 
     /// A slot, if one is free for `user`. It does not wait.
-    pub(super) fn take(self: &Arc<Self>, user: User) -> Result<Slot, Full> {
+    pub(crate) fn take(self: &Arc<Self>, user: User) -> Result<Slot, Full> {
         let mut taken = self.taken();
         let of_one = taken.of_one.get(&user).copied().unwrap_or(0);
         if taken.all >= self.most {

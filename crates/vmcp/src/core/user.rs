@@ -5,7 +5,7 @@ use toolgate_limit::Identity;
 /// A caller, as a backend's bounds tell callers apart: by issuer and subject, as limits do. Groups
 /// do not count: two tokens of one user are one user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct User {
+pub(crate) struct User {
     issuer: Option<Box<str>>,
     subject: Option<Box<str>>,
 }

@@ -16,11 +16,14 @@ use tantivy::{
     },
 };
 
+use super::{indexes::Found, tokens::TokenMetrics};
 use crate::VmcpError;
 
 /// An index of tools.
 pub(super) struct Index {
     tools: Vec<Tool>,
+    /// What the descriptions of all tools cost a model.
+    tokens: usize,
     fields: Fields,
     reader: IndexReader,
 }
@@ -74,8 +77,10 @@ impl Index {
         }
         writer.commit()?;
         let reader = index.reader()?;
+        let tokens = TokenMetrics::cost(&tools);
         Ok(Self {
             tools,
+            tokens,
             fields,
             reader,
         })
@@ -86,8 +91,13 @@ impl Index {
     }
 
     /// The tools that fit `text` best, best first. Of equals the one listed first comes first.
-    pub(super) fn search(&self, text: &str, at_most: usize) -> Result<Vec<&Tool>, VmcpError> {
-        self.find(text, at_most).map_err(failed)
+    pub(super) fn search(&self, text: &str, at_most: usize) -> Result<Found, VmcpError> {
+        let tools = self.find(text, at_most).map_err(failed)?;
+        let metrics = TokenMetrics::of(self.tokens, TokenMetrics::cost(tools.iter().copied()));
+        Ok(Found {
+            tools: tools.into_iter().cloned().collect(),
+            metrics,
+        })
     }
 
     fn find(&self, text: &str, at_most: usize) -> Result<Vec<&Tool>, TantivyError> {

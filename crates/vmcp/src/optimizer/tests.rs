@@ -1,3 +1,4 @@
+use rmcp::model::Tool;
 use serde_json::Value;
 
 use super::*;

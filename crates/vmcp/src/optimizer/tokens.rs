@@ -19,14 +19,18 @@ pub(super) struct TokenMetrics {
 const BYTES_PER_TOKEN: usize = 4;
 
 impl TokenMetrics {
-    pub(super) fn of(all: &[Tool], returned: &[&Tool]) -> Self {
-        let baseline_tokens = all.iter().map(tokens).sum();
-        let returned_tokens = returned.iter().map(|tool| tokens(tool)).sum();
+    /// Of all tools together, and of those that were returned.
+    pub(super) fn of(baseline_tokens: usize, returned_tokens: usize) -> Self {
         Self {
             baseline_tokens,
             returned_tokens,
             savings_percent: savings_percent(baseline_tokens, returned_tokens),
         }
+    }
+
+    /// What the descriptions of `tools` cost.
+    pub(super) fn cost<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> usize {
+        tools.into_iter().map(tokens).sum()
     }
 }
 
