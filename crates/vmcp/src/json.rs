@@ -90,6 +90,15 @@ pub(crate) fn unmarked(text: &str) -> Cow<'_, str> {
     edit.finish()
 }
 
+/// What a text stands for that has a mark: a number as it was written, or a text.
+pub(crate) fn unmarked_value(text: &str) -> Option<&str> {
+    let marked = text.strip_prefix(MARK)?;
+    let number = marked
+        .strip_prefix(NUMBER)
+        .filter(|number| is_number(number));
+    number.or_else(|| marked.strip_prefix(TEXT))
+}
+
 /// As [`unmarked`], of JSON that serde has written.
 pub(crate) fn unmarked_bytes(bytes: Vec<u8>) -> Vec<u8> {
     match std::str::from_utf8(&bytes).map(unmarked) {

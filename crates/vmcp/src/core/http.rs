@@ -26,6 +26,7 @@ use super::answer::{self, Answer};
 use crate::json::unmarked_bytes;
 
 mod body;
+mod param;
 mod session;
 
 use body::{Asked, Kind};
@@ -276,7 +277,7 @@ impl StreamableHttpClient for HttpClient {
         headers: HashMap<HeaderName, HeaderValue>,
         most: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        let headers = with_trace(headers, &message);
+        let headers = with_trace(param::unmarked(headers), &message);
         let with = With {
             uri,
             session,

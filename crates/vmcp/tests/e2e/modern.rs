@@ -3,12 +3,17 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -21,6 +26,8 @@ struct Shared {
     fails: AtomicBool,
     waiting: AtomicUsize,
     has_template: AtomicBool,
+    /// The headers and the bodies of calls.
+    calls: Mutex<Vec<(HeaderMap, String)>>,
 }
 
 /// A call of `wait`, which ends when its caller hangs up.
@@ -48,6 +55,7 @@ impl ModernBackend {
             fails: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             has_template: AtomicBool::new(false),
+            calls: Mutex::default(),
         });
         let router = Router::new()
             .route("/mcp", post(answer))
@@ -68,6 +76,11 @@ impl ModernBackend {
         self.shared.reads.load(Ordering::SeqCst)
     }
 
+    /// The headers and the body of the last call.
+    pub(crate) fn last_call(&self) -> (HeaderMap, String) {
+        self.shared.calls.lock().unwrap().last().unwrap().clone()
+    }
+
     /// Calls of `wait` that it holds.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::SeqCst)
@@ -86,8 +99,10 @@ impl ModernBackend {
 
 async fn answer(
     State(shared): State<Arc<Shared>>,
-    Json(request): Json<Value>,
+    headers: HeaderMap,
+    body: String,
 ) -> (StatusCode, Json<Value>) {
+    let request: Value = serde_json::from_str(&body).unwrap();
     let Some(id) = request.get("id") else {
         return (StatusCode::ACCEPTED, Json(Value::Null));
     };
@@ -98,9 +113,14 @@ async fn answer(
         })),
         "tools/list" => {
             let tool = |name| json!({"name": name, "inputSchema": {"type": "object"}});
-            Ok(json!({"tools": [tool("now"), tool("wait")]}))
+            let strict = json!({"name": "strict", "inputSchema": {"type": "object", "properties": {
+                "n": {"type": "integer", "x-mcp-header": "N"},
+                "s": {"type": "string", "x-mcp-header": "S"},
+            }}});
+            Ok(json!({"tools": [tool("now"), tool("wait"), strict]}))
         }
         "tools/call" => {
+            shared.calls.lock().unwrap().push((headers, body));
             if request["params"]["name"] == "wait" {
                 shared.waiting.fetch_add(1, Ordering::SeqCst);
                 let _waiting = Waiting(shared);

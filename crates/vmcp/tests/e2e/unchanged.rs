@@ -1,6 +1,8 @@
 //! What passes through the gateway as it came, from the client to a backend and back.
 
-use crate::{raw::RawBackend, replica::Replica};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use crate::{backend::url, modern::ModernBackend, raw::RawBackend, replica::Replica, wait::until};
 
 const NUMBERS: &str = "[18446744073709551616,123456789012345678901234567890,\
     3.14159265358979323846,-0,1e400,1.10,7]";
@@ -130,4 +132,52 @@ async fn what_is_wrong_with_arguments_that_are_no_text_is_said_and_nothing_runs(
     assert_eq!(gateway.backend.ran(), 0);
     gateway.call("a_echo", r#"{"x":"\ud83d\ude00"}"#).await;
     assert!(gateway.last_call().contains('😀'));
+}
+
+/// The header had the mark of the number, and strict backends refused the call: a header that does not match.
+#[tokio::test]
+async fn a_parameter_that_goes_into_a_header_is_there_as_in_the_body() {
+    let backend = ModernBackend::start("private").await;
+    let yaml = format!(
+        "incomingAuth: {{type: anonymous}}\nbackends: [{{name: a, url: '{}'}}]",
+        url(backend.address)
+    );
+    let replica = Replica::start(&yaml).await;
+    let client = replica.client().await;
+    until("its tools are listed", async || {
+        !client.list_all_tools().await.unwrap().is_empty()
+    })
+    .await;
+    let encoded = |text: &str| format!("=?base64?{}?=", BASE64_STANDARD.encode(text));
+    for (name, given, header) in [
+        ("n", "7", "7".to_owned()),
+        (
+            "n",
+            "18446744073709551616",
+            "18446744073709551616".to_owned(),
+        ),
+        ("n", "-0", "-0".to_owned()),
+        (
+            "n",
+            "-99999999999999999999",
+            "-99999999999999999999".to_owned(),
+        ),
+        ("s", r#""x""#, "x".to_owned()),
+        ("s", "\"\u{10fffe}n5\"", encoded("\u{10fffe}n5")),
+        ("s", r#""ü""#, encoded("ü")),
+    ] {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a_strict","arguments":{{"{name}":{given}}}}}}}"#
+        );
+        let answer = reqwest::Client::new()
+            .post(url(replica.address))
+            .header("content-type", "application/json")
+            .header("mcp-protocol-version", "2025-06-18")
+            .body(body)
+            .send();
+        assert_eq!(answer.await.unwrap().status(), 200, "{given}");
+        let (headers, body) = backend.last_call();
+        assert!(body.contains(&format!(r#""{name}":{given}"#)), "{body}");
+        assert_eq!(headers[&format!("mcp-param-{name}")], header, "{given}");
+    }
 }
