@@ -30,6 +30,7 @@ mod backend;
 mod backoff;
 mod call;
 mod connection;
+mod doubt;
 mod failure;
 mod faults;
 mod http;

@@ -22,7 +22,7 @@ use crate::{
     EmbeddedError, Gate, Optimizer, Vmcp,
     auth::{Anonymous, Authenticator, Oidc, OidcError},
     config::{BackendError, Config, IncomingAuth, LimiterConfig},
-    core::Core,
+    core::{BackendSettings, Core},
     embedded,
     gate::Remote,
     rate_limited,
@@ -108,7 +108,9 @@ impl Server {
         let mut registry = toolgate_telemetry::registry("vmcp", env!("CARGO_PKG_VERSION"));
         let (gate, watch) = gate(&mut config, server, &mut registry)?;
         let authenticator = authenticator(&config.incoming_auth)?;
-        let core = core(&config)?;
+        let backends = backends(&config)?;
+        let files_of_backends = backends.iter().map(BackendSettings::files).sum();
+        let core = Core::start(backends);
         core.register(&mut registry);
         let settled = core.settled();
         let mut vmcp = rate_limited(core, gate);
@@ -134,8 +136,10 @@ impl Server {
             ready: is_ready,
             registry,
         };
+        let default_most = || default_most(descriptors::limit(), files_of_backends);
         let max_connections = config.max_connections.map_or_else(default_most, Into::into);
-        descriptors::compare(open_files(max_connections), "maxConnections");
+        let open_files = open_files(max_connections, files_of_backends);
+        descriptors::compare(open_files, "maxConnections or maxSessions");
         Ok(Self {
             listener,
             routers: routers(edge, is_draining),
@@ -235,7 +239,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     listener.map_err(|source| StartError::Listen { address, source })
 }
 
-fn core(config: &Config) -> Result<Core, StartError> {
+fn backends(config: &Config) -> Result<Vec<BackendSettings>, StartError> {
     let mut backends = Vec::with_capacity(config.backends.len());
     for (place, backend) in config.backends.iter().enumerate() {
         if config.backends[..place]
@@ -246,7 +250,7 @@ fn core(config: &Config) -> Result<Core, StartError> {
         }
         backends.push(backend.settings(&config.incoming_auth)?);
     }
-    Ok(Core::start(backends))
+    Ok(backends)
 }
 
 fn authenticator(auth: &IncomingAuth) -> Result<Arc<dyn Authenticator>, StartError> {
@@ -296,18 +300,21 @@ fn gate(
 }
 
 /// The most connections where nothing is configured: as many as this process may have open with
-/// [`open_files`].
-fn default_most() -> usize {
-    let rest = descriptors::limit().saturating_sub(128);
-    usize::try_from(rest / 2).map_or(MOST, |half| half.clamp(1, MOST))
+/// [`open_files`], if it may have `limit` files open. Backends of many users leave a quarter of them all the
+/// same: users open sessions when they call, and seldom all.
+fn default_most(limit: u64, of_backends: usize) -> usize {
+    let rest = usize::try_from(limit.saturating_sub(128)).unwrap_or(usize::MAX);
+    let half = rest.saturating_sub(of_backends) / 2;
+    half.max(rest / 8).clamp(1, MOST)
 }
 
-/// Files that `connections` to MCP take: each request that is being answered has a connection to its
-/// backend, too.
-const fn open_files(connections: usize) -> usize {
+/// Files that `connections` to MCP and the backends take: each request that is being answered has a
+/// connection to its backend, too.
+const fn open_files(connections: usize, of_backends: usize) -> usize {
     connections
         .saturating_mul(2)
         .saturating_add(MOST_OF_ADMIN + SPARE)
+        .saturating_add(of_backends)
 }
 
 /// The hosts that a server on `address` is called by, if nothing else is configured. Only a server
@@ -320,4 +327,27 @@ fn hosts_of(address: SocketAddr) -> Vec<AllowedHost> {
     let own = address.ip().to_string();
     let names = ["localhost", "127.0.0.1", "::1", &own];
     names.map(AllowedHost::named).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_to_backends_and_backends_leave_some_to_connections() {
+        for (limit, of_backends, most) in [
+            (1_024, 0, 448),
+            (1_024, 514, 191),
+            (1_024, 5_140, 112),
+            (1_000_000, 5_140, MOST),
+            (100, 0, 1),
+        ] {
+            assert_eq!(
+                default_most(limit, of_backends),
+                most,
+                "{limit} {of_backends}"
+            );
+        }
+        assert_eq!(open_files(1_024, 514), 2_048 + 80 + 514);
+    }
 }

@@ -14,8 +14,9 @@ use super::{
     failure::Failure,
     link::Link,
     metrics::{Metrics, Outcome},
-    sessions::{Lease, UserSessions},
+    sessions::{Lease, NoSession, UserSessions},
     slots::{Slot, Slots},
+    transport::Lifecycle,
     user::User,
 };
 use crate::VmcpError;
@@ -31,6 +32,23 @@ pub struct BackendSettings {
     pub timing: Timing,
     /// Whose sessions it sees.
     pub sessions: Sessions,
+}
+
+impl BackendSettings {
+    /// The most files that connections to it take, beside those of requests in flight.
+    pub(crate) const fn files(&self) -> usize {
+        let of_users = match self.sessions {
+            Sessions::Shared => 0,
+            Sessions::PerUser { most, .. } => most,
+        };
+        let of_one = match self.transport {
+            // Its stream of notifications, and a connection that waits for the next request.
+            Transport::Http { .. } => 2,
+            // Two pipes, and a handle of the process.
+            Transport::Command { .. } => 3,
+        };
+        of_users.saturating_add(1).saturating_mul(of_one)
+    }
 }
 
 /// A backend and its connections.
@@ -103,30 +121,46 @@ impl Backend {
         lists.map_or(0, |lists| lists.fit_of(uri))
     }
 
-    /// A seat for a request of `identity`, if the backend is up, a slot is free, and the user has a
-    /// session or gets one.
+    /// A seat for a request of `identity`, if the backend is up or comes back in a moment, a slot is
+    /// free, and the user has a session or may get one.
     pub(super) async fn seat(&self, identity: &Identity) -> Result<Seat<'_>, VmcpError> {
-        let session = self.link.session();
-        let session = session.map_err(|reason| self.unavailable(&reason))?;
         let user = User::from(identity);
         let slot = self.slots.take(user.clone());
         let slot = slot.map_err(|full| self.full(&full))?;
-        let lease = match self.sessions_if(&session) {
-            None => None,
-            Some(sessions) => {
-                let lease = sessions
-                    .lease(user, session.lifecycle)
-                    .map_err(|full| self.full(&full))?;
-                let settled = lease.link().settled().await;
-                settled.map_err(|reason| self.unavailable(&reason))?;
-                Some(lease)
-            }
+        let session = self.link.back().await;
+        let session = session.map_err(|reason| self.unavailable(&reason))?;
+        let place = match self.sessions_if(&session) {
+            None => Place::Shared,
+            Some(sessions) => match sessions.lease(&user).map_err(|none| self.none(&none))? {
+                Some(lease) => {
+                    self.opened(&lease).await?;
+                    Place::Own(lease)
+                }
+                None => Place::ToOpen(sessions, user, session.lifecycle),
+            },
         };
         Ok(Seat {
             backend: self,
-            lease,
+            place,
             _slot: slot,
         })
+    }
+
+    /// Waits until the session of `lease` is open.
+    async fn opened(&self, lease: &Lease) -> Result<(), VmcpError> {
+        let settled = lease.link().settled().await;
+        settled.map_err(|reason| self.unavailable(&reason))?;
+        let back = lease.link().back().await;
+        back.map_err(|reason| self.unavailable(&reason))?;
+        Ok(())
+    }
+
+    /// A request goes no further, as its user has no session.
+    fn none(&self, none: &NoSession) -> VmcpError {
+        match none {
+            NoSession::AllInUse(_) => self.full(none),
+            NoSession::Failed(_) => self.unavailable(&none.to_string()),
+        }
     }
 
     /// The sessions of its users, if it has such.
@@ -157,16 +191,40 @@ impl Backend {
 #[derive(Debug)]
 pub(super) struct Seat<'a> {
     backend: &'a Backend,
-    /// None if the backend has no session of the user.
-    lease: Option<Lease>,
+    place: Place<'a>,
     _slot: Slot,
 }
 
+/// Where a request goes.
+#[derive(Debug)]
+enum Place<'a> {
+    /// Over the connection of all.
+    Shared,
+    /// To the user's session.
+    Own(Lease),
+    /// To a session that the user does not have yet. It is opened when the request is paid for: who is
+    /// always denied must not take the places of others.
+    ToOpen(&'a UserSessions, User, Lifecycle),
+}
+
 impl Seat<'_> {
-    /// The connection that the request goes to.
+    /// The connection that the request goes to, or that shows what a new session lists.
     fn link(&self) -> &Link {
-        let own = self.lease.as_ref().map(Lease::link);
-        own.unwrap_or(&self.backend.link)
+        match &self.place {
+            Place::Own(lease) => lease.link(),
+            Place::Shared | Place::ToOpen(..) => &self.backend.link,
+        }
+    }
+
+    /// Opens the user's session, if there is none yet.
+    async fn open(&mut self) -> Result<(), VmcpError> {
+        if let Place::ToOpen(sessions, user, lifecycle) = &self.place {
+            let lease = sessions.open(user.clone(), *lifecycle);
+            let lease = lease.map_err(|none| self.backend.none(&none))?;
+            self.backend.opened(&lease).await?;
+            self.place = Place::Own(lease);
+        }
+        Ok(())
     }
 
     /// Whether what the backend lists to the user holds what `has` looks for; see [`Link::lists`].
@@ -179,11 +237,12 @@ impl Seat<'_> {
     /// came. Dropping it tells the backend that it is no longer wanted. What is sent has the `_meta`
     /// that `send` is given: `meta`, and where the call belongs in a trace.
     pub(super) async fn ask<T: Answer>(
-        self,
+        mut self,
         asked: Asked<'_>,
         meta: Option<RequestMetaObject>,
         send: impl AsyncFnOnce(Peer<RoleClient>, Option<RequestMetaObject>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
+        self.open().await?;
         let backend = self.backend;
         let session = self.link().session();
         let session = session.map_err(|reason| backend.unavailable(&reason))?;
@@ -214,7 +273,8 @@ impl Seat<'_> {
             Err(Failure::Refused(error)) => Err(VmcpError::Backend(error)),
             Err(failure) => {
                 if matches!(failure, Failure::Broken) {
-                    self.link().look();
+                    self.link().doubt();
+                    backend.link.doubt();
                 }
                 Err(VmcpError::Failed {
                     backend: backend.name.to_string(),

@@ -4,7 +4,8 @@
 //! connect -> list -> up: list again when the backend says so, on an interval, when a request
 //!    ^                   has failed on the way
 //!    |                   |
-//!    +---- backoff <---- down: closed, or no list is answered in time any more
+//!    +-- at once, then - down: closed, or no list is answered in time any more
+//!        with backoff
 //! ```
 
 use std::{error::Error, sync::Arc, time::Duration};
@@ -16,13 +17,14 @@ use rmcp::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
 use super::{
     BackendSettings, Lists,
     backoff::Backoff,
+    doubt::{self, Doubt},
     failure::Failure,
     look::{Look, Pace},
     transport::Lifecycle,
@@ -42,6 +44,8 @@ pub struct Timing {
     pub first_backoff: Duration,
     /// The longest wait between two attempts.
     pub longest_backoff: Duration,
+    /// How long requests wait for a backend that was there until now. A restart takes less.
+    pub back_within: Duration,
     /// Requests to the backend that may be in flight at a time.
     pub max_in_flight: usize,
     /// Requests of one caller among them.
@@ -56,20 +60,42 @@ impl Default for Timing {
             relist: Duration::from_secs(30),
             first_backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
+            back_within: Duration::from_secs(10),
             max_in_flight: 256,
             max_in_flight_per_user: 64,
         }
     }
 }
 
+/// So many looks at a user's session that are not answered in time, one after the other, end it.
+const MOST_LATE: u32 = 2;
+
 /// How a backend is.
 #[derive(Clone, Debug)]
 pub(super) enum State {
     /// Not tried to the end yet.
     Connecting,
-    /// Not connected, and why. What was listed last is still known to be the backend's.
-    Down(Arc<str>, Option<Arc<Lists>>),
+    Down(Down),
     Up(Arc<Session>),
+}
+
+/// No connection.
+#[derive(Clone, Debug)]
+pub(super) struct Down {
+    pub(super) reason: Arc<str>,
+    /// What was listed last is still known to be the backend's.
+    pub(super) lists: Option<Arc<Lists>>,
+    /// When the last attempt failed, or the connection was lost.
+    pub(super) since: Instant,
+    /// The connection that was lost, if there was one.
+    pub(super) lost: Option<Lost>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    pub(super) at: Instant,
+    /// How long it was there.
+    pub(super) lived: Duration,
 }
 
 /// A connection, and what the backend offers on it.
@@ -81,7 +107,8 @@ pub(super) struct Session {
     /// How it began.
     pub(super) lifecycle: Lifecycle,
     pub(super) lists: Arc<Lists>,
-    /// When the look began that found `lists`.
+    pub(super) connected_at: Instant,
+    /// When the last look began.
     pub(super) looked_at: Instant,
 }
 
@@ -94,8 +121,19 @@ impl State {
     pub(super) fn lists(&self) -> Option<Arc<Lists>> {
         match self {
             Self::Connecting => None,
-            Self::Down(_, lists) => lists.clone(),
+            Self::Down(down) => down.lists.clone(),
             Self::Up(session) => Some(Arc::clone(&session.lists)),
+        }
+    }
+
+    fn lost(&self) -> Option<Lost> {
+        match self {
+            Self::Connecting => None,
+            Self::Down(down) => down.lost,
+            Self::Up(session) => Some(Lost {
+                at: Instant::now(),
+                lived: session.connected_at.elapsed(),
+            }),
         }
     }
 }
@@ -116,8 +154,9 @@ pub(super) struct Connection {
     pub(super) settings: BackendSettings,
     pub(super) life: Life,
     pub(super) state: watch::Sender<State>,
-    /// Told when the lists may have changed, or the connection may be dead.
+    /// Told when the lists may have changed.
     pub(super) look: Arc<Look>,
+    pub(super) doubt: Arc<Doubt>,
 }
 
 impl Connection {
@@ -129,23 +168,24 @@ impl Connection {
             Life::Once(lifecycle) => lifecycle,
         };
         loop {
-            let reason = match self.connect(lifecycle).await {
+            let wait = match self.connect(lifecycle).await {
                 Ok((running, session)) => {
-                    backoff.reset();
-                    self.keep(running, session).await
+                    let connected_at = session.connected_at;
+                    self.down(&self.keep(running, session).await);
+                    backoff.after_loss(connected_at.elapsed())
                 }
                 Err(Unconnected { reason, is_reached }) => {
                     if is_reached {
                         lifecycle = lifecycle.other();
                     }
-                    reason
+                    self.down(&reason);
+                    backoff.after_failure()
                 }
             };
-            self.down(&reason);
             if self.life != Life::Always {
                 return;
             }
-            sleep(backoff.after_failure()).await;
+            sleep(wait).await;
         }
     }
 
@@ -166,64 +206,97 @@ impl Connection {
             })?;
         let left = deadline.saturating_sub(started.elapsed());
         let peer = running.peer();
-        let none = Lists::default();
-        let session = self.look(peer, (is_stateful, lifecycle), left, &none);
-        let session = session.await.map_err(|failure| Unconnected {
+        let raised = self.doubt.raised();
+        let looked_at = self.look.begins();
+        let lists = self.fetch(peer, left, &Lists::default()).await;
+        self.doubt.settle(raised);
+        let lists = lists.map_err(|failure| Unconnected {
             reason: not_listed(&failure),
             is_reached: true,
         })?;
+        let session = Session {
+            peer: peer.clone(),
+            is_stateful,
+            lifecycle,
+            lists: Arc::new(lists),
+            connected_at: Instant::now(),
+            looked_at,
+        };
         Ok((running, session))
     }
 
     /// Keeps the lists of a connection up to date until it ends, and says why.
     async fn keep(&self, running: Running, session: Session) -> String {
-        let peer = running.peer().clone();
         let mut session = self.up(session, &Lists::default());
         // Dropping the wait ends the connection.
         let mut ended = std::pin::pin!(running.waiting());
         let mut pace = Pace::default();
+        let (mut late, mut asked_at) = (0, None);
         loop {
+            let relist_at = session.looked_at + self.settings.timing.relist;
             let next = async {
                 tokio::select! {
                     () = self.look.asked() => {}
-                    () = sleep(self.settings.timing.relist), if self.life == Life::Always => {}
+                    () = sleep_until(relist_at), if self.life == Life::Always => {}
                 }
                 pace.turn().await;
             };
             tokio::select! {
                 _ = &mut ended => return "the connection was closed".to_owned(),
+                () = self.doubt.is_raised(asked_at) => {
+                    asked_at = Some(Instant::now());
+                    let raised = self.doubt.raised();
+                    let is_gone = !doubt::answers(&session.peer).await;
+                    self.doubt.settle(raised);
+                    if is_gone && self.life == Life::Always {
+                        return "it does not answer".to_owned();
+                    }
+                    // Requests wait for it.
+                    self.state.send_replace(State::Up(Arc::clone(&session)));
+                    continue;
+                }
                 () = next => {}
             }
             let deadline = self.settings.timing.connect;
-            let kind = (session.is_stateful, session.lifecycle);
-            let looked = self.look(&peer, kind, deadline, &session.lists);
-            match looked.await {
-                Ok(looked) => {
-                    pace.looked(looked.looked_at);
-                    session = self.up(looked, &session.lists);
+            let looked_at = self.look.begins();
+            pace.looked(looked_at);
+            let lists = match self.fetch(&session.peer, deadline, &session.lists).await {
+                Ok(lists) => {
+                    late = 0;
+                    Arc::new(lists)
                 }
-                Err(failure) => return not_listed(&failure),
-            }
+                // What a user has in a session is lost with it. One that stays silent is of no use, and one
+                // that is closed ends by itself.
+                Err(failure) => {
+                    let is_late = matches!(failure, Failure::Late(_));
+                    late = if is_late { late + 1 } else { 0 };
+                    if self.life == Life::Always || late == MOST_LATE {
+                        return not_listed(&failure);
+                    }
+                    if is_late {
+                        self.look.ask();
+                    }
+                    Arc::clone(&session.lists)
+                }
+            };
+            let looked = Session {
+                peer: session.peer.clone(),
+                lists,
+                looked_at,
+                ..*session
+            };
+            session = self.up(looked, &session.lists);
         }
     }
 
-    async fn look(
+    async fn fetch(
         &self,
         peer: &Peer<RoleClient>,
-        (is_stateful, lifecycle): (bool, Lifecycle),
         deadline: Duration,
         before: &Lists,
-    ) -> Result<Session, Failure> {
-        let looked_at = self.look.begins();
+    ) -> Result<Lists, Failure> {
         // Boxed, as four lists at once make a large future.
-        let lists = Box::pin(Lists::fetch(peer, &self.settings.name, deadline, before)).await?;
-        Ok(Session {
-            peer: peer.clone(),
-            is_stateful,
-            lifecycle,
-            lists: Arc::new(lists),
-            looked_at,
-        })
+        Box::pin(Lists::fetch(peer, &self.settings.name, deadline, before)).await
     }
 
     fn up(&self, session: Session, before: &Lists) -> Arc<Session> {
@@ -245,8 +318,16 @@ impl Connection {
     /// Says so once, however often it is tried again.
     fn down(&self, reason: &str) {
         let backend = &self.settings.name;
-        let lists = self.state.borrow().lists();
-        let before = self.state.send_replace(State::Down(reason.into(), lists));
+        let down = {
+            let state = self.state.borrow();
+            Down {
+                reason: reason.into(),
+                lists: state.lists(),
+                since: Instant::now(),
+                lost: state.lost(),
+            }
+        };
+        let before = self.state.send_replace(State::Down(down));
         match (self.life, before) {
             (Life::Once(_), State::Up(_)) => debug!(%backend, reason, "a user's session has ended"),
             (Life::Once(_), _) => warn!(%backend, reason, "a user's session could not be opened"),

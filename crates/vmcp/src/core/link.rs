@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::watch, time::Instant, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     BackendSettings, Lists,
-    connection::{Connection, Life, Session, State},
+    connection::{Connection, Down, Life, Session, State},
+    doubt::Doubt,
     look::{LEAST_GAP, Look},
 };
 
@@ -16,11 +20,17 @@ use std::time::Duration;
 /// How long a request waits for another look at what the backend lists.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a request waits until it is known whether the connection is dead.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
 /// A connection and the task that keeps it. Dropping it ends the connection.
 #[derive(Debug)]
 pub(super) struct Link {
     state: watch::Receiver<State>,
     look: Arc<Look>,
+    doubt: Arc<Doubt>,
+    /// How long it is waited for once it is lost.
+    back_within: Duration,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -29,15 +39,23 @@ impl Link {
     pub(super) fn start(settings: BackendSettings, life: Life) -> Self {
         let (sender, state) = watch::channel(State::Connecting);
         let look = Arc::new(Look::default());
+        let doubt = Arc::new(Doubt::default());
+        let back_within = match life {
+            Life::Always => settings.timing.back_within,
+            Life::Once(_) => Duration::ZERO,
+        };
         let connection = Connection {
             settings,
             life,
             state: sender,
             look: Arc::clone(&look),
+            doubt: Arc::clone(&doubt),
         };
         Self {
             state,
             look,
+            doubt,
+            back_within,
             _connection: AbortOnDropHandle::new(tokio::spawn(connection.run())),
         }
     }
@@ -46,8 +64,12 @@ impl Link {
         self.state.clone()
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Down(..))
+    /// How it is down, if it is.
+    pub(super) fn down(&self) -> Option<Down> {
+        match &*self.state.borrow() {
+            State::Down(down) => Some(down.clone()),
+            State::Connecting | State::Up(_) => None,
+        }
     }
 
     /// The session, or why there is none.
@@ -55,7 +77,7 @@ impl Link {
         match &*self.state.borrow() {
             State::Up(session) => Ok(Arc::clone(session)),
             State::Connecting => Err("not connected yet".into()),
-            State::Down(reason, _) => Err(Arc::clone(reason)),
+            State::Down(down) => Err(Arc::clone(&down.reason)),
         }
     }
 
@@ -72,9 +94,33 @@ impl Link {
         self.session()
     }
 
-    /// Asks for another look at what the backend lists, which also finds a dead connection.
+    /// As [`Link::session`]. One that may be dead is asked first, and one that was lost a moment ago
+    /// is waited for, as most backends that restart are back soon.
+    pub(super) async fn back(&self) -> Result<Arc<Session>, Arc<str>> {
+        let mut state = self.state();
+        if self.doubt.is_there() {
+            let known = state.wait_for(|state| match state {
+                State::Up(_) => !self.doubt.is_there(),
+                State::Connecting | State::Down(_) => true,
+            });
+            drop(timeout(KNOWN_WITHIN, known).await);
+        }
+        let lost = self.down().and_then(|down| down.lost);
+        if let Some(lost) = lost {
+            let back = state.wait_for(|state| matches!(state, State::Up(_)));
+            drop(timeout_at(lost.at + self.back_within, back).await);
+        }
+        self.session()
+    }
+
+    /// Asks for another look at what the backend lists.
     pub(super) fn look(&self) {
         self.look.ask();
+    }
+
+    /// A request has failed on its way: the connection may be dead.
+    pub(super) fn doubt(&self) {
+        self.doubt.raise();
     }
 
     /// Whether the backend's lists hold what `has` looks for.

@@ -32,9 +32,11 @@ impl Look {
         self.wanted.load(Ordering::SeqCst)
     }
 
-    /// Until somebody asks, if nobody has.
+    /// Until somebody asks, if nobody has. Who stops to wait loses nothing.
     pub(super) async fn asked(&self) {
-        self.told.notified().await;
+        while !self.is_wanted() {
+            self.told.notified().await;
+        }
     }
 
     /// A look begins now: what changes from here on wants another one.

@@ -165,13 +165,19 @@ impl Collector for Backends {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
     use toolgate_telemetry::exposition;
 
-    use super::*;
+    use super::{super::connection::Down, *};
 
     #[test]
     fn each_backend_shows_its_state_and_each_outcome_from_the_start() {
-        let (_, down) = watch::channel(State::Down("gone".into(), None));
+        let (_, down) = watch::channel(State::Down(Down {
+            reason: "gone".into(),
+            lists: None,
+            since: Instant::now(),
+            lost: None,
+        }));
         let (a, b) = (Metrics::new(), Metrics::new());
         let backends = Backends(vec![
             ("a".parse().unwrap(), down.clone(), a.clone()),

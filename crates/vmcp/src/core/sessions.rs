@@ -1,8 +1,9 @@
 //! A session of its own for each user of a backend that keeps something in sessions.
 //!
-//! A session is opened by a user's first request and kept while it is used. There is a bound on how
-//! many there are: a new user takes the place of the one who has been idle longest. When a session has
-//! ended, the next request opens a new one.
+//! A session is opened by a user's first request, once that is paid for, and kept while it is used. There
+//! is a bound on how many there are: a new user takes the place of the one who has been idle longest. When
+//! a session has ended, the next request opens a new one. One that cannot be opened is not tried again at
+//! each request.
 
 use std::{
     collections::HashMap,
@@ -16,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     BackendSettings,
+    backoff::Backoff,
     connection::{Life, Session},
     link::Link,
     metrics::Metrics,
@@ -61,6 +63,9 @@ struct Entry {
     in_use: usize,
     /// When the last one has ended.
     idle_since: Instant,
+    backoff: Backoff,
+    /// When the next one may be opened, once it is known that this one has ended.
+    again_at: Option<Instant>,
 }
 
 /// The use of a user's session, until it is dropped.
@@ -71,9 +76,14 @@ pub(super) struct Lease {
     link: Arc<Link>,
 }
 
-/// All sessions that there may be are in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AllInUse(usize);
+/// Why there is no session for a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoSession {
+    /// All sessions that there may be are in use.
+    AllInUse(usize),
+    /// It could not be opened, or ended, a moment ago.
+    Failed(Arc<str>),
+}
 
 impl UserSessions {
     /// None are open yet. Needs a tokio runtime.
@@ -97,31 +107,45 @@ impl UserSessions {
         }
     }
 
-    /// The session of `user`, which is opened if there is none or it has ended. It begins as `lifecycle`
-    /// says.
-    pub(super) fn lease(&self, user: User, lifecycle: Lifecycle) -> Result<Lease, AllInUse> {
+    /// The session of `user`, if there is one. None if one may be opened.
+    pub(super) fn lease(&self, user: &User) -> Result<Option<Lease>, NoSession> {
         let mut users = self.open.users();
-        users.retain(|_, entry| entry.in_use > 0 || !entry.link.is_down());
-        let known = users.get_mut(&user).filter(|entry| !entry.link.is_down());
-        let link = if let Some(entry) = known {
-            entry.in_use += 1;
-            Arc::clone(&entry.link)
-        } else {
+        if let Some(lease) = self.open.lease(&mut users, user) {
+            return Ok(Some(lease));
+        }
+        if let Some(entry) = users.get_mut(user) {
+            entry.may_open()?;
+        } else if users.len() >= self.open.most && users.values().all(|entry| entry.in_use > 0) {
+            return Err(NoSession::AllInUse(self.open.most));
+        }
+        Ok(None)
+    }
+
+    /// As [`UserSessions::lease`], but one is opened if there is none. It begins as `lifecycle` says.
+    pub(super) fn open(&self, user: User, lifecycle: Lifecycle) -> Result<Lease, NoSession> {
+        let mut users = self.open.users();
+        if let Some(lease) = self.open.lease(&mut users, &user) {
+            return Ok(lease);
+        }
+        let timing = self.open.settings.timing;
+        let mut backoff = Backoff::new(timing.first_backoff, timing.longest_backoff);
+        if let Some(entry) = users.get_mut(&user) {
+            entry.may_open()?;
+            backoff = entry.backoff.clone();
             // One that has ended in mid-use leaves its place.
             users.remove(&user);
-            self.open.make_room(&mut users)?;
-            let link = Arc::new(Link::start(
-                self.open.settings.clone(),
-                Life::Once(lifecycle),
-            ));
-            let entry = Entry {
-                link: Arc::clone(&link),
-                in_use: 1,
-                idle_since: Instant::now(),
-            };
-            users.insert(user.clone(), entry);
-            link
+        }
+        self.open.make_room(&mut users)?;
+        let link = Link::start(self.open.settings.clone(), Life::Once(lifecycle));
+        let link = Arc::new(link);
+        let entry = Entry {
+            link: Arc::clone(&link),
+            in_use: 1,
+            idle_since: Instant::now(),
+            backoff,
+            again_at: None,
         };
+        users.insert(user.clone(), entry);
         self.open.count(&users);
         drop(users);
         Ok(Lease {
@@ -143,30 +167,71 @@ impl UserSessions {
     }
 }
 
+impl Entry {
+    /// Whether a session may be opened in place of this one, which has ended. A first one may at once.
+    fn may_open(&mut self) -> Result<(), NoSession> {
+        let Some(down) = self.link.down() else {
+            return Ok(());
+        };
+        let backoff = &mut self.backoff;
+        let again_at = *self.again_at.get_or_insert_with(|| {
+            let wait = match down.lost {
+                Some(lost) => backoff.after_loss(lost.lived),
+                None => backoff.after_failure(),
+            };
+            down.since + wait
+        });
+        if Instant::now() < again_at {
+            return Err(NoSession::Failed(down.reason));
+        }
+        Ok(())
+    }
+}
+
 impl Open {
-    /// Makes room for one more.
-    fn make_room(&self, users: &mut HashMap<User, Entry>) -> Result<(), AllInUse> {
+    fn lease(self: &Arc<Self>, users: &mut HashMap<User, Entry>, user: &User) -> Option<Lease> {
+        let entry = users.get_mut(user)?;
+        if entry.link.down().is_some() {
+            return None;
+        }
+        entry.in_use += 1;
+        Some(Lease {
+            open: Arc::clone(self),
+            user: user.clone(),
+            link: Arc::clone(&entry.link),
+        })
+    }
+
+    /// Makes room for one more: those that have ended go first.
+    fn make_room(&self, users: &mut HashMap<User, Entry>) -> Result<(), NoSession> {
         if users.len() < self.most {
             return Ok(());
         }
         let idle = users.iter().filter(|(_, entry)| entry.in_use == 0);
-        let longest = idle.min_by_key(|(_, entry)| entry.idle_since);
+        let longest = idle.min_by_key(|(_, entry)| (entry.link.down().is_none(), entry.idle_since));
         let longest = longest.map(|(user, _)| user.clone());
-        let longest = longest.ok_or(AllInUse(self.most))?;
+        let longest = longest.ok_or(NoSession::AllInUse(self.most))?;
         users.remove(&longest);
         Ok(())
     }
 
     fn close_idle(&self) {
         let mut users = self.users();
+        // One that has ended is remembered for as long as it may not be opened again.
+        let remembered = self.idle.max(self.settings.timing.longest_backoff);
         users.retain(|_, entry| {
-            entry.in_use > 0 || (entry.idle_since.elapsed() < self.idle && !entry.link.is_down())
+            let most = match entry.link.down() {
+                Some(_) => remembered,
+                None => self.idle,
+            };
+            entry.in_use > 0 || entry.idle_since.elapsed() < most
         });
         self.count(&users);
     }
 
     fn count(&self, users: &HashMap<User, Entry>) {
-        self.metrics.sessions(users.len());
+        let open = users.values().filter(|entry| entry.link.down().is_none());
+        self.metrics.sessions(open.count());
     }
 
     /// Each change is made as a whole, so a poisoned lock is as good as any.
@@ -203,9 +268,13 @@ impl Drop for Lease {
     }
 }
 
-impl fmt::Display for AllInUse {
+impl fmt::Display for NoSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(most) = self;
-        write!(f, "not sent, as all of its {most} sessions are in use")
+        match self {
+            Self::AllInUse(most) => {
+                write!(f, "not sent, as all of its {most} sessions are in use")
+            }
+            Self::Failed(reason) => write!(f, "no session for this caller: {reason}"),
+        }
     }
 }

@@ -73,6 +73,7 @@ pub(crate) fn timing() -> Timing {
         relist: Duration::from_hours(1),
         first_backoff: Duration::from_millis(10),
         longest_backoff: Duration::from_millis(50),
+        back_within: Duration::from_secs(5),
         ..Timing::default()
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Each start adds a line to `$LOG`: the process. `deaf` reads no more once it is called.
-const SERVER: &str = r#"
+pub(crate) const SERVER: &str = r#"
 echo $$ >> "$LOG"
 answer() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
 while read -r line; do
@@ -42,10 +42,10 @@ done
 "#;
 
 /// A folder with the file that children write to.
-struct Log(TempDir);
+pub(crate) struct Log(TempDir);
 
 impl Log {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -54,12 +54,12 @@ impl Log {
     }
 
     /// The processes that were started.
-    fn starts(&self) -> Vec<String> {
+    pub(crate) fn starts(&self) -> Vec<String> {
         let log = fs::read_to_string(self.path()).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 
-    fn child(&self, script: String) -> BackendSettings {
+    pub(crate) fn child(&self, script: String) -> BackendSettings {
         BackendSettings {
             name: "a".parse().unwrap(),
             transport: Transport::Command {
@@ -155,5 +155,53 @@ async fn a_child_whose_first_start_fails_is_a_process_for_each_user_all_the_same
             }
         }
         assert_eq!(log.starts().len(), starts + 2, "{first}");
+    }
+}
+
+/// Half of the first wait, as the other half is random.
+const LEAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Each call of the user started one more process, and had paid nothing for it.
+#[tokio::test]
+async fn a_users_child_that_cannot_start_is_not_started_at_each_call() {
+    for gone in ["exit 1", "exec sleep 1000"] {
+        let log = Log::new();
+        let server = SERVER.trim_start().split_once('\n').unwrap().1;
+        // The first is the one that health is known by.
+        let mut settings = log.child(format!(
+            "echo $$ >> \"$LOG\"; [ $(wc -l < \"$LOG\") = 1 ] || {gone}\n{server}"
+        ));
+        settings.timing.connect = Duration::from_secs(2);
+        settings.timing.first_backoff = Duration::from_secs(4);
+        settings.timing.longest_backoff = Duration::from_hours(1);
+        let (most, idle) = (8, Duration::from_hours(1));
+        settings.sessions = Sessions::PerUser { most, idle };
+        let core = Core::start(vec![settings]);
+        settled(&core).await;
+        let fail = async |user: &str| {
+            let echo = CallToolRequestParams::new("a_echo");
+            let failed = call(&core, user, echo).await.unwrap_err();
+            assert!(matches!(failed, VmcpError::Unavailable { .. }), "{failed}");
+        };
+        fail("alice").await;
+        let since = Instant::now();
+        for _ in 0..20 {
+            fail("alice").await;
+            assert!(
+                log.starts().len() == 2 || since.elapsed() >= LEAST_WAIT,
+                "{gone}"
+            );
+        }
+        // Another user has a first try of its own, and she has one more once she has waited.
+        fail("bob").await;
+        until("another try", async || {
+            fail("alice").await;
+            log.starts().len() == 4
+        })
+        .await;
+        assert!(
+            since.elapsed() + Duration::from_millis(100) >= LEAST_WAIT,
+            "{gone}"
+        );
     }
 }

@@ -20,6 +20,7 @@ mod process;
 mod quiet;
 mod raw;
 mod replica;
+mod restarts;
 mod sessions;
 mod settings;
 mod silence;

@@ -24,7 +24,10 @@ use rmcp::{
         streamable_http_server::session::local::LocalSessionManager,
     },
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Clones are the same one.
@@ -37,6 +40,8 @@ pub(crate) struct State {
     pub(crate) names: Mutex<Vec<&'static str>>,
     /// Methods that fail.
     pub(crate) fails: Mutex<HashSet<&'static str>>,
+    /// Whether no list is answered.
+    pub(crate) hangs: watch::Sender<bool>,
     /// Methods whose lists never end.
     pub(crate) endless: Mutex<HashSet<&'static str>>,
     /// The methods, names and URIs that have reached it.
@@ -62,6 +67,7 @@ impl OddBackend {
         let odd = Odd(Arc::new(State {
             names: Mutex::new(vec!["echo", "wait", "storm", "huge"]),
             fails: Mutex::default(),
+            hangs: watch::Sender::new(false),
             endless: Mutex::default(),
             seen: Mutex::default(),
             looks: AtomicUsize::new(0),
@@ -87,6 +93,12 @@ impl OddBackend {
 }
 
 impl OddBackend {
+    /// Which sessions are open.
+    pub(crate) async fn session_ids(&self) -> HashSet<String> {
+        let sessions = self.sessions.sessions.read().await;
+        sessions.keys().map(ToString::to_string).collect()
+    }
+
     /// Sessions that are open.
     pub(crate) async fn sessions(&self) -> usize {
         self.sessions.sessions.read().await.len()
@@ -103,11 +115,13 @@ impl std::ops::Deref for OddBackend {
 
 impl Odd {
     /// The cursor of the next page of a list without end.
-    fn list(
+    async fn list(
         &self,
         method: &'static str,
         page: Option<PaginatedRequestParams>,
     ) -> Result<Option<String>, ErrorData> {
+        let mut hangs = self.0.hangs.subscribe();
+        hangs.wait_for(|hangs| !hangs).await.unwrap();
         if self.0.fails.lock().unwrap().contains(method) {
             return Err(ErrorData::internal_error("as asked", None));
         }
@@ -139,7 +153,7 @@ impl ServerHandler for Odd {
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         self.0.looks.fetch_add(1, Ordering::SeqCst);
-        let next = self.list("tools/list", page)?;
+        let next = self.list("tools/list", page).await?;
         let names = self.0.names.lock().unwrap().clone();
         let tool = |name| Tool::new(name, "", Arc::default());
         let mut list = ListToolsResult::with_all_items(names.into_iter().map(tool).collect());
@@ -177,7 +191,7 @@ impl ServerHandler for Odd {
         page: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let next = self.list("prompts/list", page)?;
+        let next = self.list("prompts/list", page).await?;
         let names = self.0.names.lock().unwrap().clone();
         let prompt = |name: &str| Prompt::new(name, None::<String>, None);
         let mut list = ListPromptsResult::with_all_items(names.into_iter().map(prompt).collect());
@@ -199,7 +213,7 @@ impl ServerHandler for Odd {
         page: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let next = self.list("resources/list", page)?;
+        let next = self.list("resources/list", page).await?;
         let nth = next.as_ref().map_or(1, |next| next.parse().unwrap());
         let resource = |n| Resource::new(format!("file:///listed/../{n}"), "r");
         let resources = (0..100).map(|n| resource(100 * (nth - 1) + n)).collect();
@@ -213,7 +227,7 @@ impl ServerHandler for Odd {
         page: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let next = self.list("resources/templates/list", page)?;
+        let next = self.list("resources/templates/list", page).await?;
         let template = ResourceTemplate::new("file:///{path}", "t");
         let mut list = ListResourceTemplatesResult::with_all_items(vec![template]);
         list.next_cursor = next;

@@ -18,11 +18,11 @@ async fn call(core: &Core) -> Result<(), VmcpError> {
     core.call_tool(&Identity::anonymous(), call).await.map(drop)
 }
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 
 /// What servers say of a session that they do not know, where it is certain that nothing has run.
-const REFUSED: [Raw; 9] = [
+pub(crate) const REFUSED: [Raw; 9] = [
     Raw(404, "", ""),
     // server-everything, and most that are written with the SDK for TypeScript.
     Raw(
@@ -56,7 +56,7 @@ const NOT_FOUND: &str =
     r#"{"jsonrpc":"2.0","id":ID,"error":{"code":-32001,"message":"Session not found"}}"#;
 
 /// What servers say of it, where the request may have run all the same.
-const ANSWERED: [Raw; 7] = [
+pub(crate) const ANSWERED: [Raw; 7] = [
     Raw(200, JSON, NOT_FOUND),
     Raw(
         200,

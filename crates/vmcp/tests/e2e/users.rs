@@ -1,20 +1,25 @@
 //! Users of one gateway do not see each other.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use rmcp::model::{
     CallToolRequestParams, ReadResourceRequestParams, ReadResourceResponse, ResourceContents,
 };
-use tokio::time::{Duration, sleep};
-use toolgate_limit::Identity;
+use tokio::time::{Duration, Instant, sleep};
+use toolgate_client::OnUnavailable;
+use toolgate_limit::{Answer, Check, Identity, Limiter, LimiterError};
 use vmcp::{
-    Vmcp, VmcpError,
+    Gate, Vmcp, VmcpError,
     core::{Core, Sessions},
+    rate_limited,
 };
 
 use crate::{
     backend::{over_http, url},
     modern::ModernBackend,
     odd::OddBackend,
-    wait::until,
+    wait::{settled, until},
 };
 
 /// The resources that `name` sees.
@@ -199,4 +204,91 @@ async fn a_uri_of_a_backend_that_is_down_is_not_read_from_the_template_of_anothe
 async fn has_templates(core: &Core) -> bool {
     let listed = core.list_resource_templates(&user("alice"), None).await;
     !listed.unwrap().resource_templates.is_empty()
+}
+
+/// One look that came too late ended the session, and what the user had in it was lost.
+#[tokio::test]
+async fn a_session_outlives_a_late_look_and_not_silence() {
+    let backend = OddBackend::start().await;
+    let mut settings = over_http("a", url(backend.address));
+    let (most, idle) = (2, Duration::from_hours(1));
+    settings.sessions = Sessions::PerUser { most, idle };
+    settings.timing.connect = Duration::from_secs(2);
+    let core = Core::start(vec![settings]);
+    settled(&core).await;
+    call(&core, "alice", "a_echo").await.unwrap();
+    let before = backend.session_ids().await;
+
+    // A look comes a second after the one before.
+    let looks = async || {
+        let since = Instant::now();
+        let unknown = call(&core, "alice", "a_nothing").await.unwrap_err();
+        assert!(matches!(unknown, VmcpError::Unknown { .. }), "{unknown}");
+        since.elapsed() > Duration::from_secs(1)
+    };
+    backend.hangs.send_replace(true);
+    until("a look is late", looks).await;
+    backend.names.lock().unwrap().push("new");
+    backend.hangs.send_replace(false);
+    until("a look is answered", async || {
+        let listed = core.list_tools(&user("alice"), None).await.unwrap();
+        listed.tools.iter().any(|tool| tool.name == "a_new")
+    })
+    .await;
+    call(&core, "alice", "a_new").await.unwrap();
+    assert_eq!(backend.session_ids().await, before);
+
+    backend.hangs.send_replace(true);
+    until("a look is late", looks).await;
+    until_sessions(&backend, 1).await;
+}
+
+/// Denies one user.
+#[derive(Debug)]
+struct Denies(&'static str);
+
+#[async_trait]
+impl Limiter for Denies {
+    async fn check(&self, check: Check) -> Result<Answer, LimiterError> {
+        if check.identity.subject() == Some(self.0) {
+            return Err(LimiterError::Unreachable {
+                endpoint: "nowhere".into(),
+            });
+        }
+        Ok(Answer::unlimited())
+    }
+
+    async fn peek(&self, _: Check) -> Result<Answer, LimiterError> {
+        unreachable!("nothing here peeks")
+    }
+}
+
+/// Each of their calls ended a session of another user, with what that had in it.
+#[tokio::test]
+async fn who_is_always_denied_opens_no_session_and_closes_none() {
+    let backend = OddBackend::start().await;
+    let core = per_user(&backend, 2, Duration::from_hours(1)).await;
+    let limiter = Arc::new(Denies("mallory"));
+    let gate = Gate::new("a/b".parse().unwrap(), limiter, OnUnavailable::Deny);
+    let vmcp = rate_limited(core, Some(gate));
+    let call = async |name: &str| {
+        let call = CallToolRequestParams::new("a_echo");
+        vmcp.call_tool(&user(name), call).await
+    };
+    call("alice").await.unwrap();
+    call("bob").await.unwrap();
+    let before = backend.session_ids().await;
+    assert_eq!(before.len(), 3);
+    for _ in 0..5 {
+        let denied = call("mallory").await.unwrap_err();
+        assert!(matches!(denied, VmcpError::Undecided), "{denied}");
+    }
+    call("alice").await.unwrap();
+    call("bob").await.unwrap();
+    assert_eq!(backend.session_ids().await, before);
+    // Who is allowed takes the place of the one idle longest.
+    call("carol").await.unwrap();
+    until_sessions(&backend, 3).await;
+    let after = backend.session_ids().await;
+    assert_eq!(after.intersection(&before).count(), 2);
 }
