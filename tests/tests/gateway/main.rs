@@ -24,6 +24,8 @@ mod optimizer;
 mod outage;
 mod replica;
 #[cfg(feature = "sdk")]
+mod restarts;
+#[cfg(feature = "sdk")]
 mod sdk;
 mod stage;
 #[cfg(feature = "sdk")]

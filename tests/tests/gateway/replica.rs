@@ -11,7 +11,8 @@ use crate::caller::{Caller, http};
 /// A replica of server `test/server` on a free port.
 pub(crate) struct Replica {
     pub(crate) url: String,
-    _process: Process,
+    #[cfg_attr(not(feature = "sdk"), expect(dead_code, reason = "it is kept"))]
+    process: Process,
     _config: NamedTempFile,
 }
 
@@ -37,7 +38,7 @@ impl Replica {
         };
         let replica = Self {
             url: url.to_owned(),
-            _process: process,
+            process,
             _config: config,
         };
         let ready = replica.url.replace("/mcp", "/readyz");
@@ -53,6 +54,12 @@ impl Replica {
     pub(crate) fn address(&self) -> &str {
         let (_, rest) = self.url.split_once("://").expect("a URL");
         rest.split('/').next().unwrap_or_default()
+    }
+
+    /// The process.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn id(&mut self) -> u32 {
+        self.process.child().id().expect("it runs")
     }
 
     /// Somebody without a token.
