@@ -9,17 +9,26 @@
 //! So the bytes of each HEADERS frame are looked at before h2 reads them, and what is no authority is
 //! made one, character by character. No length changes: neither that of the frame, nor that of the
 //! text, so that the table of HPACK, which counts lengths, is the same at both ends (docs/adr/020).
+//!
+//! Frames are known here, so this is also where they are counted (`authority/frames.rs`).
 
 mod block;
+mod frames;
 mod huffman;
 
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use frames::Supply;
 
 /// What a client says first, in bytes, before its frames (RFC 9113, section 3.4).
 const MAGIC: usize = 24;
@@ -38,6 +47,8 @@ const MAX_PAYLOAD: usize = 16 * 1024;
 pub(crate) struct Authorities<IO> {
     io: IO,
     at: Place,
+    supply: Supply,
+    flooded: Arc<AtomicBool>,
     /// What was read and not yet given on. It begins in a HEADERS frame that is not whole.
     held: Vec<u8>,
     /// The bytes of `held` that may go on.
@@ -56,10 +67,13 @@ enum Place {
 }
 
 impl<IO> Authorities<IO> {
-    pub(crate) const fn of(io: IO) -> Self {
+    /// It fails, and sets `flooded`, if too many frames carry nothing.
+    pub(crate) fn of(io: IO, flooded: Arc<AtomicBool>) -> Self {
         Self {
             io,
             at: Place::Within(MAGIC),
+            supply: Supply::full(),
+            flooded,
             held: Vec::new(),
             cleared: 0,
         }
@@ -81,14 +95,14 @@ impl<IO> Authorities<IO> {
 
 impl Place {
     /// Goes through `bytes`, which begin here, and corrects what is no authority. How many of them may
-    /// go on; the others are a HEADERS frame that is not whole.
-    fn pass(&mut self, bytes: &mut [u8]) -> usize {
+    /// go on; the others are a HEADERS frame that is not whole. Each frame is taken from `supply`.
+    fn pass(&mut self, bytes: &mut [u8], supply: &mut Supply) -> io::Result<usize> {
         let mut passed = 0;
         loop {
             let left = bytes.len() - passed;
             match self {
                 Self::Within(0) => *self = Self::Head([0; HEAD], 0),
-                _ if left == 0 => return passed,
+                _ if left == 0 => return Ok(passed),
                 Self::Within(length) => {
                     let step = left.min(*length);
                     *length -= step;
@@ -100,26 +114,23 @@ impl Place {
                     *known += step;
                     passed += step;
                     if *known == HEAD {
-                        *self = Self::after(*head);
+                        let [a, b, c, kind, flags, ..] = *head;
+                        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+                        supply.frame(kind, flags, length)?;
+                        *self = if kind == HEADERS && length <= MAX_PAYLOAD {
+                            Self::Headers(length, flags)
+                        } else {
+                            Self::Within(length)
+                        };
                     }
                 }
-                Self::Headers(length, _) if left < *length => return passed,
+                Self::Headers(length, _) if left < *length => return Ok(passed),
                 Self::Headers(length, flags) => {
                     block::correct(*flags, &mut bytes[passed..][..*length]);
                     passed += *length;
                     *self = Self::Within(0);
                 }
             }
-        }
-    }
-
-    fn after(head: [u8; HEAD]) -> Self {
-        let [a, b, c, kind, flags, ..] = head;
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        if kind == HEADERS && length <= MAX_PAYLOAD {
-            Self::Headers(length, flags)
-        } else {
-            Self::Within(length)
         }
     }
 }
@@ -145,7 +156,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Authorities<IO> {
                 // The end, in the middle of a frame.
                 this.cleared = this.held.len();
             } else if this.held.is_empty() {
-                let passed = this.at.pass(came);
+                let passed = this.at.pass(came, &mut this.supply);
+                let passed = passed.inspect_err(|_| this.flooded.store(true, Ordering::Relaxed))?;
                 this.held.extend_from_slice(&came[passed..]);
                 buffer.set_filled(before + passed);
                 if passed > 0 {
@@ -154,7 +166,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Authorities<IO> {
             } else {
                 this.held.extend_from_slice(came);
                 buffer.set_filled(before);
-                this.cleared = this.at.pass(&mut this.held);
+                let passed = this.at.pass(&mut this.held, &mut this.supply);
+                let passed = passed.inspect_err(|_| this.flooded.store(true, Ordering::Relaxed))?;
+                this.cleared = passed;
             }
         }
     }

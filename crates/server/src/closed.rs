@@ -24,6 +24,8 @@ pub(crate) enum Why {
     Waiting,
     /// It has left answers untaken for long.
     Unread,
+    /// It has sent too many frames that carry nothing.
+    Flood,
 }
 
 /// Counts them, and tells of each reason once in a while.
@@ -34,11 +36,12 @@ pub(crate) struct Closed {
 }
 
 impl Why {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 5] = [
         (Self::Full, "full"),
         (Self::CallerFull, "caller_full"),
         (Self::Waiting, "waiting"),
         (Self::Unread, "unread"),
+        (Self::Flood, "flood"),
     ];
 
     const fn reason(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Why {
             Self::Full => "there are as many as may be (connections.max)",
             Self::CallerFull => "their caller has as many as one may (connections.maxPerCaller)",
             Self::Waiting => "too many wait for a TLS handshake, or for their worker",
+            Self::Flood => "they sent a flood of HTTP/2 frames that carry nothing",
             Self::Unread => "they left answers untaken for connections.unreadTimeout",
         }
     }
@@ -100,7 +104,8 @@ mod tests {
                 ("full", 1),
                 ("caller_full", 2),
                 ("waiting", 3),
-                ("unread", 4)
+                ("unread", 4),
+                ("flood", 5)
             ]
         );
     }

@@ -12,7 +12,10 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,10 @@ const MAX_READ_HEADER_BYTES: u32 = 96 * 1024;
 
 /// The most bytes of answers of one stream that wait to be sent.
 const MAX_UNSENT: usize = 32 * 1024;
+
+/// The most calls that a caller takes back before they have begun (CVE-2023-44487), and the most that are
+/// reset for what the caller did wrong on them. Beyond either HTTP/2 ends the connection.
+const MAX_RESETS: (usize, usize) = (20, 1_024);
 
 /// The most bytes of one stream that wait to be read.
 const WINDOW_OF_STREAM: u32 = 32 * 1024;
@@ -151,7 +158,9 @@ impl Connections {
             errors: self.errors.clone(),
             message_timeout: self.terms.bounds.message_timeout,
         };
-        let stream = TokioIo::new(Authorities::of(Preface::by(deadline, stream)));
+        let flooded = Arc::new(AtomicBool::new(false));
+        let stream = Authorities::of(Preface::by(deadline, stream), Arc::clone(&flooded));
+        let stream = TokioIo::new(stream);
         let connection = pin!(self.http2().serve_connection(stream, calls));
         let unread_timeout = self.terms.bounds.unread_timeout;
         tokio::select! {
@@ -159,6 +168,9 @@ impl Connections {
             () = peer.share.stalled(unread_timeout) => {
                 self.terms.shares.closed().count(Why::Unread);
             }
+        }
+        if flooded.load(Ordering::Relaxed) {
+            self.terms.shares.closed().count(Why::Flood);
         }
     }
 
@@ -193,6 +205,8 @@ impl Connections {
             .keep_alive_timeout(KEEPALIVE.1)
             .max_concurrent_streams(max_streams)
             .max_send_buf_size(MAX_UNSENT)
+            .max_pending_accept_reset_streams(MAX_RESETS.0)
+            .max_local_error_reset_streams(MAX_RESETS.1)
             .max_header_list_size(MAX_READ_HEADER_BYTES)
             .initial_stream_window_size(WINDOW_OF_STREAM)
             .initial_connection_window_size(window_of_connection(max_streams));

@@ -272,6 +272,42 @@ mod tests {
         assert_eq!(at_a.len() + at_b.len(), 5);
     }
 
+    /// A worker that takes none must not make those that wait for it grow without end.
+    #[test]
+    fn a_connection_that_its_worker_does_not_take_is_closed_and_counted() {
+        let (connections, mut accepted) = mpsc::channel(2);
+        let seat = Seat {
+            connections,
+            occupied: Arc::default(),
+        };
+        let mut workers = Workers {
+            seats: vec![seat],
+            max_connections: 100,
+            shares: shares(),
+            handshakes: None,
+            ended: FuturesUnordered::new(),
+            _kill: CancellationToken::new().drop_guard(),
+        };
+        let closed = |workers: &Workers| {
+            let mut series = workers.shares.closed().series();
+            let waiting = series.find(|([(_, reason)], _)| *reason == "waiting");
+            waiting.expect("a series").1
+        };
+        let connect = |workers: &mut Workers| {
+            workers.seat(Either::Right(UnixStream::pair().expect("a pair").0));
+        };
+        (0..5).for_each(|_| connect(&mut workers));
+        assert_eq!((accepted.len(), closed(&workers)), (2, 3));
+        assert_eq!(
+            workers.seats[0].taken(),
+            2,
+            "the others have left their places"
+        );
+        drop(accepted.try_recv());
+        connect(&mut workers);
+        assert_eq!((accepted.len(), closed(&workers)), (2, 3));
+    }
+
     /// A worker that was gone would have been given connections for ever.
     #[tokio::test]
     async fn a_worker_that_panics_ends_the_limiter_with_an_error() {

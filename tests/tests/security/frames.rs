@@ -20,7 +20,7 @@ pub(crate) const HEADERS: u8 = 1;
 
 pub(crate) const PING: u8 = 6;
 
-const DATA: u8 = 0;
+pub(crate) const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
 
@@ -90,6 +90,13 @@ pub(crate) fn literal(index: u8, value: &[u8], huffman: bool) -> Vec<u8> {
     let length = u8::try_from(value.len()).expect("short");
     let mark = if huffman { 0x80 } else { 0 };
     [&[0x40 | index, mark | length], value].concat()
+}
+
+/// A message as gRPC sends it.
+pub(crate) fn message(message: &impl prost::Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+    [&[0], &length[..], &message].concat()
 }
 
 /// The whole request of a call.

@@ -10,9 +10,11 @@ mod callers;
 mod callers_share;
 mod clients;
 mod command;
+mod floods;
 mod frames;
 mod handshakes;
 mod honest;
+
 mod shares;
 mod single_calls;
 mod stage;

@@ -7,7 +7,9 @@ use toolgate_proto::pb::PeekRequest;
 use toolgate_tests::{Exposition, Limiter, eventually, of_user};
 
 use crate::{
-    frames::{PREFACE_WITHOUT_WINDOW, any_frame, call, closed, connect, data, window_update},
+    frames::{
+        PREFACE_WITHOUT_WINDOW, any_frame, call, closed, connect, data, message, window_update,
+    },
     stage::check,
 };
 
@@ -22,13 +24,6 @@ async fn limiter(unread_timeout: &str) -> Limiter {
     let arguments = ["--connections-unread-timeout", unread_timeout];
     let limiter = Limiter::of_spec(GENEROUS, &arguments).await;
     limiter.expect("a limiter")
-}
-
-/// A message as gRPC sends it.
-fn message(message: &impl prost::Message) -> Vec<u8> {
-    let message = message.encode_to_vec();
-    let length = u32::try_from(message.len()).expect("short").to_be_bytes();
-    [&[0], &length[..], &message].concat()
 }
 
 fn check_of_mallory() -> Vec<u8> {

@@ -165,7 +165,7 @@ fn conversation(authority: &[u8]) -> Vec<u8> {
 }
 
 async fn read(pieces: Pieces, at_a_time: usize) -> Vec<u8> {
-    let mut connection = Authorities::of(pieces);
+    let mut connection = Authorities::of(pieces, Arc::default());
     let mut all = Vec::new();
     let mut buffer = vec![0; at_a_time];
     loop {
@@ -196,7 +196,7 @@ async fn pieces_are_read_as_the_whole_is() {
 async fn no_more_is_held_than_one_frame() {
     let start = frame(HEADERS, 4, &vec![0; MAX_PAYLOAD]);
     let pieces = [&[0x41; MAGIC][..], &start[..MAX_PAYLOAD]];
-    let mut connection = Authorities::of(Pieces::of(pieces));
+    let mut connection = Authorities::of(Pieces::of(pieces), Arc::default());
     let mut head = [0; MAGIC + HEAD];
     connection.read_exact(&mut head).await.expect("here");
     let mut buffer = [0; 100];
@@ -209,7 +209,7 @@ async fn no_more_is_held_than_one_frame() {
     // One that is longer is refused by h2, and not held.
     let long = frame(HEADERS, 4, &vec![0; MAX_PAYLOAD + 1]);
     let pieces = [&[0x41; MAGIC][..], &long[..MAX_PAYLOAD]];
-    let mut connection = Authorities::of(Pieces::of(pieces));
+    let mut connection = Authorities::of(Pieces::of(pieces), Arc::default());
     let mut all = vec![0; MAGIC + MAX_PAYLOAD];
     connection.read_exact(&mut all).await.expect("here");
     assert!(connection.held.is_empty());

@@ -208,6 +208,23 @@ async fn who_is_waited_for_keeps_nobody_waiting_not_even_of_its_address() {
     near.read_u8().await.expect("an answer");
 }
 
+/// Those that no thread looks at.
+#[test]
+fn connections_that_wait_for_their_handshake_have_a_bound() {
+    let (enter, entering) = mpsc::channel(2);
+    let mut handshakes = Handshakes {
+        threads: vec![enter],
+        next: 0,
+        timeout: PATIENCE,
+    };
+    let mut enter = || {
+        let (stream, _) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        handshakes.enter(Either::Right(stream), CallerKey::Unix, Box::new(|_, _| {}))
+    };
+    assert_eq!([enter(), enter(), enter()], [true, true, false]);
+    assert_eq!(entering.len(), 2);
+}
+
 #[tokio::test]
 async fn a_hello_without_end_is_not_kept() {
     let mut stage = Stage::start().await;
