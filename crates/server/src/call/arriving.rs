@@ -1,7 +1,8 @@
 //! The request of a call, as it arrives.
 //!
 //! A message that has begun takes memory until it is whole, so it has a deadline. A stream between
-//! two messages may be quiet for as long as it likes.
+//! two messages may be quiet for as long as it likes. Time in which nobody reads the stream is our own, and
+//! does not count: HTTP/2 holds the caller back then, so that it cannot send the rest.
 
 use std::{
     error::Error,
@@ -12,11 +13,14 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Bytes;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
 /// The flag and the length before each message.
 const HEAD: usize = 5;
+
+/// A deadline that is noticed so late was not waited for.
+const LATE: Duration = Duration::from_millis(250);
 
 /// A body whose messages must be whole in time.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Arriving<B> {
     patience: Duration,
     /// When the message that has begun must be whole.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// When the part before was given on, until the next is asked for.
+    given: Option<Instant>,
 }
 
 /// Where in its messages a body is.
@@ -50,6 +56,7 @@ impl<B> Arriving<B> {
             },
             patience,
             deadline: None,
+            given: None,
         }
     }
 
@@ -61,6 +68,24 @@ impl<B> Arriving<B> {
             self.deadline = None;
         } else if self.deadline.is_none() {
             self.deadline = Some(Box::pin(sleep(self.patience)));
+        }
+        // The clock is not asked for messages that come whole.
+        self.given = self.deadline.is_some().then(Instant::now);
+    }
+
+    /// The next part is asked for, after it was not for a while.
+    fn asked_again(&mut self) {
+        let given = self.given.take();
+        let Some(deadline) = &mut self.deadline else {
+            return;
+        };
+        let now = Instant::now();
+        let until = deadline.deadline();
+        match given {
+            Some(given) => deadline.as_mut().reset(until + (now - given)),
+            // Whoever waits for it is woken by its end, and asks at once.
+            None if now > until + LATE => deadline.as_mut().reset(now + self.patience),
+            None => {}
         }
     }
 }
@@ -105,6 +130,7 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.asked_again();
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
@@ -180,6 +206,30 @@ mod tests {
                 missing: 0,
             };
             assert_eq!(place, begun, "{cut}");
+        }
+    }
+
+    /// The rest could not be sent while the stream was not read, and its message was ended as late.
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_reads_is_not_the_callers() {
+        for asks_first in [false, true] {
+            let (send, wire) = mpsc::unbounded();
+            let mut body = Arriving::new(Wire(wire), PATIENCE);
+            let half = Bytes::from_static(&[0, 0, 0, 0, 2, 7]);
+            send.unbounded_send(half).expect("open");
+            assert!(next(&mut body).await.is_some_and(|frame| frame.is_ok()));
+            if asks_first {
+                // It waits for the rest, and is given up for what is to be done first.
+                let waits = timeout(PATIENCE / 2, next(&mut body)).await;
+                waits.expect_err("the rest is to come");
+            }
+            tokio::time::advance(PATIENCE * 10).await;
+            let waits = timeout(PATIENCE / 3, next(&mut body)).await;
+            waits.expect_err("the caller has its time yet");
+            let began = Instant::now();
+            let late = next(&mut body).await.expect("an error");
+            assert!(late.is_err_and(|error| error.contains("did not end")));
+            assert!(began.elapsed() <= PATIENCE);
         }
     }
 
