@@ -67,6 +67,56 @@ impl Bound {
             count,
         })
     }
+
+    /// Takes as many places as there are, and at most `count`.
+    fn take_some(&self, count: usize) -> Place {
+        let free = |taken: usize| count.min(self.max.saturating_sub(taken));
+        let taken = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                Some(taken + free(taken))
+            });
+        Place {
+            of: Arc::clone(&self.taken),
+            count: taken.map_or(0, free),
+        }
+    }
+}
+
+impl Place {
+    /// Gives back all but `count`.
+    fn keep(&mut self, count: usize) {
+        let given_back = self.count.saturating_sub(count);
+        self.of.fetch_sub(given_back, Ordering::Relaxed);
+        self.count -= given_back;
+    }
+}
+
+/// Takes as many places within each of `bounds` as all of them have, and at most `count`. How many these are,
+/// and what refused more of them.
+pub(crate) fn take_up_to<const N: usize>(
+    bounds: [(Whose, &Bound); N],
+    count: usize,
+) -> (Places<N>, usize, Option<Full>) {
+    let mut places: Places<N> = [const { None }; N];
+    let (mut most, mut full) = (count, None);
+    for (place, (whose, bound)) in places.iter_mut().zip(bounds) {
+        let taken = bound.take_some(most);
+        if taken.count < most {
+            (most, full) = (
+                taken.count,
+                Some(Full {
+                    whose,
+                    max: bound.max,
+                }),
+            );
+        }
+        *place = Some(taken);
+    }
+    for place in places.iter_mut().flatten() {
+        place.keep(most);
+    }
+    (places, most, full)
 }
 
 /// Takes `count` places within each of `bounds`, or none.
@@ -113,6 +163,25 @@ mod tests {
         assert!(four.is_some() && bound.take(1).is_none());
         drop(six);
         assert!(bound.take(6).is_some());
+    }
+
+    #[test]
+    fn what_several_bounds_have_together_is_taken_and_the_rest_is_left() {
+        for (of_caller, of_all, taken, whose) in [
+            (2, 9, 2, Some(Whose::Caller)),
+            (9, 3, 3, Some(Whose::All)),
+            (5, 4, 4, Some(Whose::All)),
+            (6, 9, 6, None),
+            (0, 9, 0, Some(Whose::Caller)),
+        ] {
+            let (caller, all) = (Bound::new(of_caller), Bound::new(of_all));
+            let bounds = [(Whose::Caller, &caller), (Whose::All, &all)];
+            let (places, count, full) = take_up_to(bounds, 6);
+            assert_eq!((count, full.map(|full| full.whose)), (taken, whose));
+            assert_eq!((caller.taken(), all.taken()), (taken, taken));
+            drop(places);
+            assert_eq!((caller.taken(), all.taken()), (0, 0));
+        }
     }
 
     #[test]

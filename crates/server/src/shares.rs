@@ -179,9 +179,10 @@ mod tests {
         let [one, two] = [(); 2].map(|()| shares.seat(key(1)).expect("room"));
         let other = shares.seat(key(2)).expect("room").allowance();
         let (one, two) = (one.allowance(), two.allowance());
-        let _checks = [one.checks(3), two.checks(1)].map(|taken| taken.expect("room"));
-        assert_eq!(two.checks(1).map(|_| ()).expect_err("full").max, 4);
-        assert!(other.checks(4).is_ok());
+        let [three, last] = [one.checks(3), two.checks(2)];
+        assert_eq!((three.1, three.2, last.1), (3, None, 1));
+        assert_eq!(two.check().map(|_| ()).expect_err("full").max, 4);
+        assert_eq!(other.checks(4).1, 4);
         let _calls: Vec<_> = (0..3).map(|_| one.call().expect("room")).collect();
         assert_eq!(two.call().map(|_| ()).expect_err("full").max, 3);
         assert!(other.call().is_ok());

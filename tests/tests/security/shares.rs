@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use prost::Message as _;
 use tokio::io::AsyncWriteExt as _;
 use tonic::{Code, Streaming, transport::Endpoint};
 use toolgate_proto::pb::{
     CheckRequest, CheckStreamRequest, CheckStreamResponse,
     limiter_service_client::LimiterServiceClient,
 };
-use toolgate_tests::{Limiter, eventually, of_user};
+use toolgate_tests::{Limiter, RedisServer, eventually, of_user};
 
 use crate::{
     frames::{
-        HEADERS, PING, PREFACE, PREFACE_WITHOUT_WINDOW, answer, call, connect, frame, part, ping,
+        HEADERS, PING, PREFACE, PREFACE_WITHOUT_WINDOW, answer, call, connect, frame, message,
+        part, ping,
     },
     stage::check,
 };
@@ -110,9 +110,7 @@ async fn a_stream_that_is_read_no_further_ends_no_connection_however_small_its_c
             id: 1,
             ..CheckStreamRequest::default()
         };
-        let message = message.encode_to_vec();
-        let length = u32::try_from(message.len()).expect("short").to_be_bytes();
-        let message = [&[0], &length[..], &message].concat();
+        let message = self::message(&message);
         let mut caller = connect(&limiter).await;
         let begun = |stream| call(stream, "/toolgate.v1.LimiterService/CheckStream", &[]);
         let said = [PREFACE_WITHOUT_WINDOW, &begun(1), &begun(3)].concat();
@@ -136,6 +134,77 @@ async fn a_stream_that_is_read_no_further_ends_no_connection_however_small_its_c
         (2..=2 * 100).contains(&decided),
         "{decided}: no second stream is read"
     );
+}
+
+/// Requests with terms of their own are groups of their own.
+#[tokio::test]
+async fn a_stream_has_so_many_groups_at_a_time_and_is_read_no_further() {
+    const GROUPS: u64 = 32;
+    let mut redis = RedisServer::start().await.expect("Redis");
+    let arguments = ["--store", &redis.url(), "--store-timeout", "30s"];
+    let limiter = Limiter::of_spec(GENEROUS, &arguments).await;
+    let limiter = limiter.expect("a limiter");
+    redis.pause().expect("stopped");
+    let mut caller = connect(&limiter).await;
+    let messages = (1..=2 * GROUPS).map(|id| {
+        let timeout = Duration::from_secs(100 + id);
+        message(&CheckStreamRequest::new(id, of_user("alice"), timeout))
+    });
+    let messages = messages.collect::<Vec<_>>().concat();
+    let path = "/toolgate.v1.LimiterService/CheckStream";
+    let said = [PREFACE, &call(1, path, &[]), &part(1, &messages)].concat();
+    caller.write_all(&said).await.expect("sent");
+    let in_flight = async || {
+        let exposition = limiter.metrics().await.expect("metrics");
+        exposition.value("toolgate_checks_in_flight")
+    };
+    eventually("they wait for Redis", async || {
+        (in_flight().await >= GROUPS).then_some(())
+    })
+    .await;
+    assert_eq!(in_flight().await, GROUPS);
+    redis.resume().expect("it goes on");
+    eventually("the others follow", async || {
+        (decided(&limiter).await == 2 * GROUPS).then_some(())
+    })
+    .await;
+}
+
+/// A group that was larger than a bound was refused whole, though nothing else was decided.
+#[tokio::test]
+async fn of_checks_that_come_together_as_many_are_decided_as_there_is_room_for() {
+    for (bound, at_a_time) in [
+        ("--max-in-flight", 10),
+        ("--connections-max-checks-per-caller", 7),
+    ] {
+        let limiter = Limiter::of_spec(GENEROUS, &[bound, &at_a_time.to_string()]).await;
+        let limiter = limiter.expect("a limiter");
+        let mut caller = connect(&limiter).await;
+        let path = "/toolgate.v1.LimiterService/CheckStream";
+        let messages = (1..=GROUP).map(|id| {
+            message(&CheckStreamRequest {
+                id,
+                check: Some(of_user("alice")),
+                ..CheckStreamRequest::default()
+            })
+        });
+        let messages = messages.collect::<Vec<_>>().concat();
+        let said = [PREFACE, &call(1, path, &[]), &part(1, &messages)].concat();
+        caller.write_all(&said).await.expect("sent");
+        answer(&mut caller, 1).await.expect("answered");
+        let counts = async || {
+            let exposition = limiter.metrics().await.expect("metrics");
+            let refused = "toolgate_check_errors_total{code=\"RESOURCE_EXHAUSTED\"}";
+            (decided(&limiter).await, exposition.value(refused))
+        };
+        let (decided, refused) = eventually("all are answered", async || {
+            let (decided, refused) = counts().await;
+            (decided + refused == GROUP).then_some((decided, refused))
+        })
+        .await;
+        // One or two may have come ahead of the others.
+        assert!(decided >= at_a_time && refused > 0, "{bound}: {decided}");
+    }
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ impl LimiterGrpc {
     ) -> Result<Answer, Status> {
         let peer = Peer::of(request.extensions())?;
         let check = read(&peer, request, span)?;
-        let admitted = peer.allowance.checks(1);
+        let admitted = peer.allowance.check();
         let _admitted = admitted.map_err(|full| status::too_many("checks", full))?;
         let answer = self.limiter.check(check).await;
         answer.map_err(|error| status::undecided(&error.into()))

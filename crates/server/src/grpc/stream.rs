@@ -174,11 +174,7 @@ impl Decider {
             let (id, bytes) = (request.id, text_of(&request));
             let read = read(request, &self.peer);
             let terms = read.as_ref().ok().map(|(terms, _)| *terms);
-            let fits = |group: &&mut Group| terms.is_none_or(|terms| terms == group.terms);
-            let group = match groups.last_mut().filter(fits) {
-                Some(group) => group,
-                None => groups.push_mut(self.group(terms.unwrap_or_default(), room)),
-            };
+            let group = group_of(&mut groups, terms, |terms| self.group(terms, room));
             group.held.one_more(bytes);
             match read {
                 Ok((_, check)) => {
@@ -206,6 +202,25 @@ impl Decider {
             held: self.peer.share.hold(),
         }
     }
+}
+
+/// The group of a request with these terms: the last one, if they are its own. What that one had room for
+/// beyond its requests is given back when there is another.
+fn group_of(
+    groups: &mut Vec<Group>,
+    terms: Option<Terms>,
+    another: impl FnOnce(Terms) -> Group,
+) -> &mut Group {
+    let fits = terms.is_none_or(|terms| groups.last().is_some_and(|last| last.terms == terms));
+    if groups.is_empty() || !fits {
+        if let Some(last) = groups.last_mut() {
+            last.ids.shrink_to_fit();
+            last.checks.shrink_to_fit();
+        }
+        groups.push(another(terms.unwrap_or_default()));
+    }
+    let last = groups.len() - 1;
+    &mut groups[last]
 }
 
 /// About what `request` takes beside its fixed size, in bytes.
@@ -250,24 +265,32 @@ impl Group {
         } = decider;
         let Self {
             terms,
-            ids,
+            mut ids,
             mut checks,
             refusals: mut responses,
             mut owed,
             held,
         } = self;
-        let spans = tracing.of_stream(&mut checks);
-        let every = |status: Status| ids.iter().map(move |&id| response(id, Err(status.clone())));
-        let _admitted = match peer.allowance.checks(checks.len()) {
-            Ok(admitted) => admitted,
-            Err(full) => {
-                let refused = status::too_many("checks", full);
-                fail(spans, &refused);
-                owed.failed(refused.code());
-                responses.extend(every(refused));
-                return (held, responses);
-            }
+        let mut spans = tracing.of_stream(&mut checks);
+        let each = |ids: Vec<u64>, status: Status| {
+            ids.into_iter()
+                .map(move |id| response(id, Err(status.clone())))
         };
+        let (_admitted, count, full) = peer.allowance.checks(checks.len());
+        if let Some(full) = full {
+            let refused = status::too_many("checks", full);
+            let first_refused = spans.partition_point(|(place, _)| *place < count);
+            fail(spans.split_off(first_refused), &refused);
+            checks.truncate(count);
+            let ids = ids.split_off(count);
+            for _ in &ids {
+                owed.one_answered(Some(refused.code()));
+            }
+            responses.extend(each(ids, refused));
+        }
+        if checks.is_empty() {
+            return (held, responses);
+        }
         let outcomes = limiter.check_all(&checks, terms.omit_buckets);
         let answers = match terms.patience {
             None => Ok(outcomes.await),
@@ -283,7 +306,7 @@ impl Group {
         } else {
             fail(spans, &status::too_late());
             owed.failed(Code::DeadlineExceeded);
-            responses.extend(every(status::too_late()));
+            responses.extend(each(ids, status::too_late()));
         }
         (held, responses)
     }
@@ -323,6 +346,40 @@ fn response(id: u64, outcome: Result<CheckResponse, Status>) -> CheckStreamRespo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each group had room for all requests that came with it, so 64 of them took 64 times as much.
+    #[test]
+    fn requests_with_terms_of_their_own_take_no_room_for_others() {
+        let share = Share::new(100);
+        let errors = CheckErrors::default();
+        let another = |terms| Group {
+            terms,
+            ids: Vec::with_capacity(64),
+            checks: Vec::with_capacity(64),
+            refusals: Vec::new(),
+            owed: errors.unanswered(0),
+            held: share.hold(),
+        };
+        for run in [1, 3] {
+            let mut groups = Vec::new();
+            for id in 0..64 {
+                let patience = Some(Duration::from_millis(id / run));
+                let omit_buckets = false;
+                let terms = Some(Terms {
+                    patience,
+                    omit_buckets,
+                });
+                group_of(&mut groups, terms, another).ids.push(id);
+                // One that cannot be read has no terms.
+                group_of(&mut groups, None, another).ids.push(id);
+            }
+            assert_eq!(groups.len() as u64, 64_u64.div_ceil(run));
+            let before_last = &groups[..groups.len() - 1];
+            let room: usize = before_last.iter().map(|group| group.ids.capacity()).sum();
+            assert!(room <= 2 * 64, "{room}");
+            assert!(before_last.iter().all(|group| group.checks.capacity() == 0));
+        }
+    }
 
     /// It must not look like a stream that has ended well, with all checks answered.
     #[tokio::test]

@@ -8,7 +8,7 @@ use toolgate_proto::pb::{
     admin_service_server::SERVICE_NAME as ADMIN, limiter_service_server::SERVICE_NAME as LIMITER,
 };
 
-use crate::bound::{Bound, Full, Places, Whose, take_within};
+use crate::bound::{Bound, Full, Places, Whose, take_up_to, take_within};
 
 /// The most queries in flight on one connection.
 const QUERIES: usize = 16;
@@ -107,10 +107,17 @@ impl Allowance {
         take_within([(Whose::Caller, caller), (Whose::All, all)], 1)
     }
 
-    /// Places for checks that are decided together.
-    pub(crate) fn checks(&self, count: usize) -> Result<Places<2>, Full> {
+    /// Places for checks that are decided together: as many as there are, at most `count`. How many these
+    /// are, and what refused more of them.
+    pub(crate) fn checks(&self, count: usize) -> (Places<2>, usize, Option<Full>) {
         let (caller, all) = (&self.caller.checks, &self.all.checks);
-        take_within([(Whose::Caller, caller), (Whose::All, all)], count)
+        take_up_to([(Whose::Caller, caller), (Whose::All, all)], count)
+    }
+
+    /// A place for a check that comes alone.
+    pub(crate) fn check(&self) -> Result<Places<2>, Full> {
+        let (caller, all) = (&self.caller.checks, &self.all.checks);
+        take_within([(Whose::Caller, caller), (Whose::All, all)], 1)
     }
 
     /// A place for what a call is for. None is needed for checks.
