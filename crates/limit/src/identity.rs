@@ -44,6 +44,13 @@ impl Identity {
     /// The most groups, and the longest name of one, in bytes.
     pub const MAX_GROUPS: (usize, usize) = (1_024, 256);
 
+    /// The most bytes of all groups, with [`Identity::BYTES_PER_GROUP`] more for each. So a check with the
+    /// longest names there may be fits into the 16 KiB that a limiter reads.
+    pub const MAX_BYTES_OF_GROUPS: usize = 8 * 1_024;
+
+    /// What a group takes on the wire beside its name, in bytes.
+    pub const BYTES_PER_GROUP: usize = 3;
+
     /// The same user as a member of `groups`, which no limit looks at yet.
     pub fn in_groups(self, groups: Vec<String>) -> Result<Self, NameError> {
         let (most, longest) = Self::MAX_GROUPS;
@@ -53,6 +60,13 @@ impl Identity {
         }
         for group in &groups {
             check_length_if_given(group, longest)?;
+        }
+        let bytes = groups
+            .iter()
+            .map(|group| group.len() + Self::BYTES_PER_GROUP);
+        let (len, max) = (bytes.sum(), Self::MAX_BYTES_OF_GROUPS);
+        if len > max {
+            return Err(NameError::TooLong { len, max });
         }
         Ok(Self { groups, ..self })
     }
@@ -93,9 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_bounded_in_number_and_length() {
+    fn groups_are_bounded_in_number_and_length_and_in_all() {
         let in_groups = |groups| Identity::anonymous().in_groups(groups);
-        assert!(in_groups(vec!["x".repeat(256); 1_024]).is_ok());
+        assert!(in_groups(vec!["x".repeat(5); 1_024]).is_ok());
+        assert!(in_groups(vec!["x".repeat(6); 1_024]).is_err());
+        assert!(in_groups(vec!["x".repeat(253); 32]).is_ok());
+        assert!(in_groups(vec!["x".repeat(254); 32]).is_err());
         assert!(in_groups(vec!["x".to_owned(); 1_025]).is_err());
         assert!(in_groups(vec!["x".repeat(257)]).is_err());
     }

@@ -1,6 +1,8 @@
 //! Wiring, serving and drain.
 
 mod in_process;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 

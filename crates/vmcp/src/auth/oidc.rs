@@ -128,7 +128,7 @@ fn subject(sub: &Value) -> Result<&str, Unauthorized> {
 /// The names in the claim `groups`, which has no standard form: a list, or one name.
 ///
 /// No limit looks at groups, so nobody is refused for theirs. What is no name, or too long for
-/// one, is left out, as half a name could be another group's; so is what is too many.
+/// one, is left out, as half a name could be another group's; so is what is too many, or too long together.
 fn groups(claim: Value) -> Vec<String> {
     let (most, longest) = Identity::MAX_GROUPS;
     let claims = match claim {
@@ -139,7 +139,13 @@ fn groups(claim: Value) -> Vec<String> {
         Value::String(name) => (1..=longest).contains(&name.len()).then_some(name),
         _ => None,
     });
-    names.take(most).collect()
+    let mut room = Identity::MAX_BYTES_OF_GROUPS;
+    let fit = names.filter(|name| {
+        let left = room.checked_sub(name.len() + Identity::BYTES_PER_GROUP);
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    fit.take(most).collect()
 }
 
 fn explain(error: &Error) -> Unauthorized {

@@ -28,6 +28,12 @@ async fn odd_groups_lock_nobody_out() {
     let token = key.sign(&issuer.claims_with("groups", json!(many)));
     let identity = ask(&oidc, &token).await.unwrap();
     assert_eq!(identity.groups(), &many[..1_024]);
+    // More than fits into a check, and a short name that still does.
+    let mut long: Vec<_> = (0..100).map(|n| format!("{n:0>250}")).collect();
+    long.push("staff".to_owned());
+    let token = key.sign(&issuer.claims_with("groups", json!(long)));
+    let identity = ask(&oidc, &token).await.unwrap();
+    assert_eq!(identity.groups(), [&long[..32], &long[100..]].concat());
 }
 
 #[tokio::test]
