@@ -14,7 +14,7 @@ mod floods;
 mod frames;
 mod handshakes;
 mod honest;
-
+mod memory;
 mod shares;
 mod single_calls;
 mod stage;
