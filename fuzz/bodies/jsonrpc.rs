@@ -60,6 +60,7 @@ impl Posted {
             authenticator: Arc::new(Anonymous::new()),
             rejection: Rejection::default(),
             allowed_hosts: vec![AllowedHost::Any],
+            admin_hosts: vec![AllowedHost::Any],
             allowed_origins: Vec::new(),
             ready: watch::channel(true).1,
             registry: Registry::default(),

@@ -33,7 +33,7 @@ impl Exposition {
     pub async fn scrape(address: &str) -> Result<Self> {
         let exchange = async {
             let mut connection = TcpStream::connect(address).await?;
-            let request = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+            let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
             connection.write_all(request.as_bytes()).await?;
             let mut reply = String::new();
             connection.read_to_string(&mut reply).await?;

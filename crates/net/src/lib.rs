@@ -12,6 +12,7 @@
 //! - An [`Acceptor`] takes connections of a [`Listener`], and says once when it cannot.
 //! - [`http::serve`] serves HTTP/1 on at most so many of them. Where there are too many, those that
 //!   wait for their other side make room.
+//! - A [`Host`] is what a request names as its server.
 //! - [`read_authorities`] reads a file with authorities, and refuses one that holds none.
 //! - [`descriptors`] are the files that a process may have open.
 //!
@@ -26,10 +27,12 @@ mod accept;
 mod address;
 mod authority;
 pub mod descriptors;
+mod host;
 pub mod http;
 mod signal;
 
 pub use accept::{Acceptor, Listener, Stream};
 pub use address::Address;
 pub use authority::{InvalidAuthority, check_authorities, read_authorities};
+pub use host::Host;
 pub use signal::stop_signal;

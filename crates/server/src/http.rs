@@ -6,14 +6,19 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION},
-    middleware::map_response,
+    http::{
+        HeaderValue, Request, Response, StatusCode,
+        header::{CONNECTION, HOST},
+        uri::Authority,
+    },
+    middleware::{Next, from_fn, map_response},
+    response::IntoResponse as _,
     routing::get,
 };
 use futures::FutureExt as _;
 use tokio::{sync::watch, task::JoinHandle};
 use toolgate_net::{
-    Acceptor,
+    Acceptor, Host,
     http::{Arriving, Bounds},
 };
 use toolgate_tasks::Tasks;
@@ -43,7 +48,11 @@ where
 /// `/livez` says that the process runs; `/readyz` whether calls are decided; if not,
 /// or without the store, then why. `/metrics` is there if `metrics` are. A connection ends with its
 /// answer: whoever asks for much at once, and reads none of it, would have all of it made.
+///
+/// If `is_loopback`, only this machine can ask, by an address or as `localhost`: a page in its browser
+/// whose name was made to lead here (DNS rebinding) would read what it shows.
 pub(crate) fn router(
+    is_loopback: bool,
     readiness: watch::Receiver<Readiness>,
     tasks: Tasks,
     metrics: Option<Metrics>,
@@ -56,7 +65,26 @@ pub(crate) fn router(
         Some(metrics) => probes.merge(toolgate_telemetry::router(metrics)),
         None => probes,
     };
+    let routes = if is_loopback {
+        routes.layer(from_fn(of_this_machine))
+    } else {
+        routes
+    };
     routes.layer(map_response(closing))
+}
+
+/// Whether a request is for this machine. The oldest clients send no `Host`.
+async fn of_this_machine(request: Request<Body>, next: Next) -> Response<Body> {
+    let is_own = |host: &HeaderValue| {
+        let authority = host.to_str().ok()?.parse::<Authority>().ok()?;
+        let host = Host::of(authority.host());
+        Some(host.is_address() || host == Host::localhost())
+    };
+    let mut hosts = request.headers().get_all(HOST).iter();
+    if hosts.all(|host| is_own(host) == Some(true)) {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "Host is not allowed\n").into_response()
 }
 
 async fn closing<B>(mut answer: Response<B>) -> Response<B> {
@@ -134,12 +162,12 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let tasks = Tasks::default();
         let (_readiness, found) = watch::channel(Readiness::Ready);
-        let router = Fragile(router(found, tasks.clone(), None), Arc::default());
+        let router = Fragile(router(true, found, tasks.clone(), None), Arc::default());
         let port = serve(&tasks, Acceptor::new(listener), router);
         let mut answers = Vec::new();
         for _ in 0..3 {
             let mut stream = TcpStream::connect(address).await.expect("listens");
-            let request = b"GET /readyz HTTP/1.1\r\nhost: probe\r\n\r\n";
+            let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
             let mut answer = String::new();
             // The connection on which the task panics is closed.
             if stream.write_all(request).await.is_ok() {
@@ -179,6 +207,34 @@ mod tests {
             let (_readiness, found) = watch::channel(found);
             let told = ready(State((found, tasks.clone()))).await;
             assert_eq!(told, (status, format!("{said}{fault}")));
+        }
+    }
+
+    /// A page whose name leads to this machine read `/metrics`.
+    #[tokio::test]
+    async fn on_loopback_only_addresses_and_localhost_are_hosts() {
+        let (_ready, readiness) = watch::channel(Readiness::Ready);
+        let status = async |is_loopback: bool, hosts: &[&str]| {
+            let mut request = Request::get("/readyz").body(Body::empty()).expect("one");
+            for host in hosts {
+                let host = host.parse().expect("a header");
+                request.headers_mut().append(HOST, host);
+            }
+            let mut router = router(is_loopback, readiness.clone(), Tasks::default(), None);
+            let Ok(answer) = router.call(request).await;
+            answer.status().as_u16()
+        };
+        for (hosts, expected) in [
+            (&["evil.example:9090"][..], 403),
+            (&["127.0.0.1.evil.example"], 403),
+            (&["127.0.0.1", "evil.example"], 403),
+            (&["localhost:9090"], 200),
+            (&["10.0.0.1:9090"], 200),
+            (&["[::1]"], 200),
+            (&[], 200),
+        ] {
+            assert_eq!(status(true, hosts).await, expected, "{hosts:?}");
+            assert_eq!(status(false, hosts).await, 200, "{hosts:?}");
         }
     }
 }

@@ -231,7 +231,8 @@ impl Server {
         if let (Some(export), Some(exposed)) = (self.export, &exposed) {
             export.start(exposed.clone(), &self.tasks);
         }
-        let router = http::router(readiness, self.tasks.clone(), exposed);
+        let is_loopback = is_loopback(&self.http.1);
+        let router = http::router(is_loopback, readiness, self.tasks.clone(), exposed);
         let http = http::serve(&self.tasks, self.http.0, router);
         let outcome = {
             // Its end is that of the workers, and of the calls that are in flight still.
@@ -403,13 +404,15 @@ fn only_administrators(request: Request<()>) -> Result<Request<()>, Status> {
     Ok(request)
 }
 
+fn is_loopback(listen: &Listen) -> bool {
+    matches!(listen, Listen::Tcp(address) if address.ip().to_canonical().is_loopback())
+}
+
 /// Whoever reaches a Unix socket or a loopback address is on this machine, and might as well reach
 /// the store.
 fn caller_rules(config: &Config) -> CallerRules {
-    let is_local = match &config.grpc_listen {
-        Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
-        Listen::Unix(_) => true,
-    };
+    let is_local =
+        is_loopback(&config.grpc_listen) || matches!(config.grpc_listen, Listen::Unix(_));
     CallerRules {
         callers: config.callers.clone(),
         open_admin: is_local || config.insecure_admin,

@@ -51,7 +51,7 @@ mod resource;
 mod site;
 mod trace;
 
-use guard::Guard;
+use guard::{AdminGuard, Guard};
 use handler::Handler;
 use metrics::Metrics;
 
@@ -76,6 +76,8 @@ pub struct Edge {
     pub rejection: Rejection,
     /// The hosts that it may be called by, against DNS rebinding.
     pub allowed_hosts: Vec<AllowedHost>,
+    /// The hosts that its probes and metrics may be asked for by, beside addresses.
+    pub admin_hosts: Vec<AllowedHost>,
     /// The origins of pages that may call it. Requests of other pages are refused.
     pub allowed_origins: Vec<WebOrigin>,
     /// Whether `/readyz` says so.
@@ -137,6 +139,10 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
         metrics: shared.metrics.clone(),
         told: guard::Told::default(),
     });
+    let admin_guard = Arc::new(AdminGuard {
+        hosts: edge.admin_hosts,
+        metrics: shared.metrics.clone(),
+    });
     let mcp = Router::new()
         .route("/mcp", any(mcp::serve))
         .route(ProtectedResource::WELL_KNOWN, get(resource::serve))
@@ -152,7 +158,11 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
             .layer(middleware::from_fn(request_id::mark)),
         admin: probes
             .with_state(edge.ready)
-            .merge(toolgate_telemetry::router(metrics.clone())),
+            .merge(toolgate_telemetry::router(metrics.clone()))
+            .layer(middleware::from_fn_with_state(
+                admin_guard,
+                guard::check_admin,
+            )),
         metrics,
     }
 }

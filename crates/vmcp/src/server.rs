@@ -126,8 +126,11 @@ impl Server {
             None => None,
         };
         let (stopping, is_draining) = watch::channel(false);
+        let admin_address = config.admin_listen.unwrap_or(address);
         let edge = Edge {
-            allowed_hosts: (config.allowed_hosts).unwrap_or_else(|| hosts_of(address)),
+            admin_hosts: admin_hosts(admin_address, config.allowed_hosts.as_deref()),
+            allowed_hosts: (config.allowed_hosts)
+                .unwrap_or_else(|| AllowedHost::of_listener(address.ip())),
             allowed_origins: config.allowed_origins,
             name: config.name,
             vmcp,
@@ -317,16 +320,12 @@ const fn open_files(connections: usize, of_backends: usize) -> usize {
         .saturating_add(of_backends)
 }
 
-/// The hosts that a server on `address` is called by, if nothing else is configured. Only a server
-/// that this machine alone can reach knows them: others are called by names of Services, of proxies
-/// and by addresses. Pages of other sites reach neither, for their `Origin` is refused.
-fn hosts_of(address: SocketAddr) -> Vec<AllowedHost> {
-    if !address.ip().is_loopback() {
-        return vec![AllowedHost::Any];
-    }
-    let own = address.ip().to_string();
-    let names = ["localhost", "127.0.0.1", "::1", &own];
-    names.map(AllowedHost::named).to_vec()
+/// The hosts that probes and metrics on `address` may be asked for by. What other machines can reach is
+/// asked by names of Services and of proxies, too.
+fn admin_hosts(address: SocketAddr, allowed: Option<&[AllowedHost]>) -> Vec<AllowedHost> {
+    let mut hosts = AllowedHost::of_listener(address.ip());
+    hosts.extend_from_slice(allowed.unwrap_or_default());
+    hosts
 }
 
 #[cfg(test)]

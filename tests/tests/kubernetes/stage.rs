@@ -188,7 +188,8 @@ impl Replica {
     pub(crate) async fn get(&self, path: &str) -> u16 {
         let connection = TcpStream::connect(self.limiter.http_address()).await;
         let mut connection = connection.expect("HTTP is served");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let sent = connection.write_all(request.as_bytes()).await;
         sent.expect("sent");
         let mut reply = String::new();

@@ -22,7 +22,7 @@ fn of_server(number: usize) -> CheckRequest {
 async fn readyz(limiter: &Limiter) -> String {
     let connection = TcpStream::connect(limiter.http_address()).await;
     let mut connection = connection.expect("HTTP is served");
-    let request = b"GET /readyz HTTP/1.1\r\nhost: test\r\n\r\n";
+    let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     connection.write_all(request).await.expect("sent");
     let mut answer = String::new();
     let read = connection.read_to_string(&mut answer).await;

@@ -15,7 +15,8 @@ use crate::TWO_A_DAY;
 async fn get(address: &str, path: &str) -> String {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -52,7 +53,7 @@ async fn silent_connections_to_the_http_port_lock_nobody_out() {
                 .expect("sent"),
             // It has asked once, and stays.
             1 => {
-                let asks = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+                let asks = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
                 stream.write_all(asks).await.expect("sent");
             }
             _ => {}
@@ -83,7 +84,7 @@ async fn who_reads_no_answer_locks_nobody_out() {
     let limiter = Limiter::of_spec(TWO_A_DAY, [""; 0])
         .await
         .expect("a limiter");
-    let ask = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2_000);
+    let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(2_000);
     let mut attackers = Vec::new();
     for _ in 0..300 {
         let mut stream = TcpStream::connect(limiter.http_address())
@@ -110,7 +111,7 @@ async fn a_unix_socket_for_http_has_the_same_bounds() {
         attackers.push(UnixStream::connect(&path).await.expect("connected"));
     }
     let mut stream = UnixStream::connect(&path).await.expect("connected");
-    let ask = b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let ask = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(ask).await.expect("sent");
     let mut answer = String::new();
     let read = timeout(Duration::from_secs(20), stream.read_to_string(&mut answer));

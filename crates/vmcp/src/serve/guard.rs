@@ -25,12 +25,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use toolgate_net::http::Connection;
+use toolgate_net::{Host, http::Connection};
 
 use super::{
     message,
     metrics::Metrics,
-    site::{AllowedHost, WebOrigin, authority, bare, own_port},
+    site::{AllowedHost, WebOrigin, authority, own_port},
 };
 use crate::rejection;
 
@@ -42,6 +42,13 @@ pub(super) struct Guard {
     pub(super) metrics: Metrics,
     /// What the log has, so that strangers do not fill it.
     pub(super) told: Told,
+}
+
+/// Whom probes and metrics are for.
+#[derive(Debug)]
+pub(super) struct AdminGuard {
+    pub(super) hosts: Vec<AllowedHost>,
+    pub(super) metrics: Metrics,
 }
 
 /// Whether there was a refusal of each kind that a setting could be the cause of.
@@ -102,6 +109,28 @@ pub(super) async fn check(
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
     response
+}
+
+/// Lets `request` for a probe or for metrics through, unless it is for a name that this server does not
+/// have: a page whose own name was made to lead here sends no `Origin` with what it only reads. Kubelets
+/// and scrapers use addresses, and the oldest send no `Host`.
+pub(super) async fn check_admin(
+    State(guard): State<Arc<AdminGuard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let AdminGuard { hosts, metrics } = guard.as_ref();
+    let is_known = match called(request.uri(), request.headers()) {
+        Ok(called) => {
+            Host::of(called.host()).is_address() || hosts.iter().any(|host| host.is(&called))
+        }
+        Err(_) => !request.headers().contains_key(HOST),
+    };
+    if is_known || hosts.contains(&AllowedHost::Any) {
+        return next.run(request).await;
+    }
+    metrics.refused("host");
+    (StatusCode::FORBIDDEN, "Host is not allowed\n").into_response()
 }
 
 /// Any header may be sent, as tools may ask for headers of their own (`Mcp-Param-…`).
@@ -178,7 +207,8 @@ fn called(target: &Uri, headers: &HeaderMap) -> Result<Authority, Refused> {
         (Some(named), Some(host)) => {
             let own = own_port(target.scheme_str().unwrap_or("http"));
             let port = |of: &Authority| of.port_u16().or(own);
-            let is_same = bare(named.host()) == bare(host.host()) && port(named) == port(&host);
+            let is_same =
+                Host::of(named.host()) == Host::of(host.host()) && port(named) == port(&host);
             let other = Refused::Malformed("the request's target has another host than Host");
             is_same.then_some(host).ok_or(other)
         }

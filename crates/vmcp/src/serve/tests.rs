@@ -72,6 +72,7 @@ fn edge(vmcp: Arc<dyn Vmcp>, rejection: Rejection) -> Edge {
         authenticator: Arc::new(Believe),
         rejection,
         allowed_hosts: vec![AllowedHost::Any],
+        admin_hosts: vec![AllowedHost::Any],
         allowed_origins: Vec::new(),
         ready: watch::channel(true).1,
         registry: Registry::default(),

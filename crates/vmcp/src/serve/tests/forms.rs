@@ -89,7 +89,7 @@ async fn what_is_no_json_rpc_is_a_json_rpc_error_with_status_400() {
 async fn headers_that_are_refused_are_refused_of_a_batch_too() {
     let recorder = Arc::new(Recorder::default());
     let router = router(Edge {
-        allowed_hosts: vec![AllowedHost::named("localhost")],
+        allowed_hosts: vec!["localhost".parse().unwrap()],
         ..edge(recorder.clone(), Rejection::default())
     });
     for (name, value, status) in [

@@ -122,7 +122,7 @@ async fn a_browser_is_told_what_it_may_send_without_a_token() {
 async fn a_request_is_for_one_host() {
     let ran = Arc::new(Recorder::default());
     let router = router(Edge {
-        allowed_hosts: vec![AllowedHost::named("localhost"), AllowedHost::named("::1")],
+        allowed_hosts: vec!["localhost".parse().unwrap(), "::1".parse().unwrap()],
         ..edge(ran.clone(), Rejection::default())
     });
     for (target, hosts, status) in [
@@ -169,4 +169,53 @@ async fn a_request_is_for_one_host() {
         assert_eq!(response.status(), status, "{target} {hosts:?}: {answer}");
     }
     assert_eq!(ran.methods().len(), 3);
+}
+
+/// A page whose name leads to this machine read `/metrics`: what a page only reads of its own site has no
+/// `Origin`.
+#[tokio::test]
+async fn probes_and_metrics_on_loopback_are_for_addresses_and_listed_hosts() {
+    let mut admin_hosts = AllowedHost::of_listener("127.0.0.1".parse().unwrap());
+    admin_hosts.push("proxy.example".parse().unwrap());
+    let ran = Arc::new(Recorder::default());
+    let on_loopback = router(Edge {
+        admin_hosts,
+        ..edge(ran.clone(), Rejection::default())
+    });
+    let of_all = router(Edge {
+        admin_hosts: AllowedHost::of_listener("0.0.0.0".parse().unwrap()),
+        ..edge(ran, Rejection::default())
+    });
+    for (hosts, is_served) in [
+        (&["evil.example"][..], false),
+        (&["evil.example:4483"], false),
+        (&["localhost.evil.example"], false),
+        (&["127.0.0.1.evil.example"], false),
+        (&["127.0.0.1", "evil.example"], false),
+        (&["127.0.0.1:4483"], true),
+        (&["10.1.2.3"], true),
+        (&["[fd00::1]:4483"], true),
+        (&["localhost:4483"], true),
+        (&["proxy.example"], true),
+        (&[], true),
+    ] {
+        for path in ["/metrics", "/readyz", "/livez"] {
+            let ask = || {
+                let mut request = Request::get(path).body(Body::empty()).unwrap();
+                for host in hosts {
+                    request.headers_mut().append("host", host.parse().unwrap());
+                }
+                request
+            };
+            let (response, text) = send(&on_loopback, ask()).await;
+            let expected = if is_served { 200 } else { 403 };
+            assert_eq!(response.status(), expected, "{path} {hosts:?}: {text}");
+            assert!(is_served || !text.to_string().contains("vmcp_"), "{text}");
+            assert_eq!(
+                send(&of_all, ask()).await.0.status(),
+                200,
+                "{path} {hosts:?}"
+            );
+        }
+    }
 }
