@@ -4,6 +4,9 @@
 //! Nobody waits for a fetch whose key is known: old keys are fetched again in the background, and
 //! serve until there are new ones.
 //!
+//! While an issuer that has failed is asked again, only the caller who made it so waits. All others are
+//! answered by what the last fetch has shown.
+//!
 //! A token can name any key, so a fetch for an unknown one is limited in rate: whoever sends
 //! nonsense cannot make this server hammer the issuer. A fetch is a task of its own, which all
 //! callers wait for: whoever hangs up in the middle of it takes it from nobody.
@@ -163,7 +166,9 @@ impl Keys {
     /// The key `kid` for signatures of `algorithm`, or, for a token that names none, the only one
     /// for them. None if there is no such key.
     ///
-    /// Waits for at most one fetch, which has a deadline, and for none if the key is known.
+    /// Waits for at most one fetch, which has a deadline, and for none if the key is known. If the last
+    /// one has failed, only the caller who begins the next one waits: all who have no good token could
+    /// keep their connections by waiting.
     pub(super) async fn find(
         &self,
         kid: Option<&str>,
@@ -177,10 +182,11 @@ impl Keys {
         if known.is_some() {
             return Ok(known);
         }
-        self.0.fetch_if_due();
+        let begins = self.0.fetch_if_due();
         let mut state = self.0.state.subscribe();
+        let is_told = |state: &State| !state.is_fetching || (!begins && state.failure.is_some());
         // An error means that there is no sender, but `self` has it.
-        let _ = state.wait_for(|state| !state.is_fetching).await;
+        let _ = state.wait_for(is_told).await;
         let state = state.borrow();
         match (&state.keys, &state.failure) {
             (Some(keys), _) => Ok(keys.find(kid, algorithm)),
@@ -239,8 +245,8 @@ impl Drop for Fetch {
 }
 
 impl Shared {
-    /// Begins a fetch, unless there is one or the last has just ended.
-    fn fetch_if_due(self: &Arc<Self>) {
+    /// Begins a fetch, unless there is one or the last has just ended. Says whether it did.
+    fn fetch_if_due(self: &Arc<Self>) -> bool {
         let least = self.settings.min_interval;
         let begun = self.state.send_if_modified(|state| {
             let is_due = state.ended.is_none_or(|at| at.elapsed() >= least);
@@ -253,6 +259,7 @@ impl Shared {
             let result = Err(KeysError::BrokenOff);
             tokio::spawn(Fetch { shared, result }.run());
         }
+        begun
     }
 
     /// When the keys are old, and may be fetched.
@@ -304,6 +311,16 @@ impl Shared {
 /// The error and all its causes.
 fn chain(error: &KeysError) -> String {
     let causes = iter::successors(Some(error as &dyn Error), |&error| error.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    let causes: Vec<_> = causes.map(|cause| cut(&cause.to_string())).collect();
     causes.join(": ")
+}
+
+/// The most bytes of a reason that the log has: what an issuer has written may be in it.
+const MAX_REASON: usize = 256;
+
+/// The beginning of `reason`.
+fn cut(reason: &str) -> String {
+    let end = reason.floor_char_boundary(MAX_REASON);
+    let more = if end < reason.len() { "…" } else { "" };
+    format!("{}{more}", &reason[..end])
 }

@@ -7,6 +7,8 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::cut;
+
 /// The keys that can be used, in the order of the document.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Document")]
@@ -50,7 +52,10 @@ impl From<Document> for KeySet {
             match read(key) {
                 Ok(key) => set.keys.push(key),
                 Err(_) if set.unusable.len() == MAX_UNUSABLE => {}
-                Err(reason) => set.unusable.push(format!("keys[{place}]: {reason}")),
+                Err(reason) => {
+                    set.unusable
+                        .push(format!("keys[{place}]: {}", cut(&reason)));
+                }
             }
         }
         set

@@ -1,5 +1,6 @@
 //! An issuer that is slow, down, or sends too much.
 
+use futures::FutureExt as _;
 use tokio::{sync::mpsc, task::spawn_blocking, time::Instant};
 
 use super::{log::Log, *};
@@ -125,4 +126,73 @@ async fn an_outage_is_logged_once_when_it_begins_with_its_cause_and_once_when_it
     }
     assert_eq!(lines("WARN"), 2, "{}", log.text());
     assert_eq!(lines("can be had again"), 1, "{}", log.text());
+}
+
+/// All callers without a good token kept their connections for the 5 s that each fetch had, a third of the
+/// time.
+#[tokio::test]
+async fn nobody_waits_for_an_issuer_that_has_failed_but_the_one_who_asks_it_again() {
+    let (key, other) = (Key::new("k1"), Key::new("k2"));
+    for has_keys in [true, false] {
+        let issuer = Issuer::start(&[&key]).await;
+        let oidc = Arc::new(issuer.oidc_that_fetches_again_after(Duration::ZERO));
+        if has_keys {
+            ask(&oidc, &key.sign(&issuer.claims())).await.unwrap();
+        }
+        issuer.served.is_down.store(true, Ordering::SeqCst);
+        let unknown = other.sign(&issuer.claims());
+        ask(&oidc, &unknown).await.unwrap_err();
+
+        let held = Arc::clone(&issuer.served.before_discovery)
+            .write_owned()
+            .await;
+        issuer.served.is_down.store(false, Ordering::SeqCst);
+        issuer.publish(&[&key, &other]);
+        let discoveries = issuer.served.discoveries.load(Ordering::SeqCst);
+        let waits = tokio::spawn({
+            let (oidc, unknown) = (Arc::clone(&oidc), unknown.clone());
+            async move { ask(&oidc, &unknown).await }
+        });
+        Served::until(&issuer.served.discoveries, discoveries + 1).await;
+        for token in [&unknown, &junk(&issuer)] {
+            let answer = ask(&oidc, token).now_or_never().expect("at once");
+            let error = answer.unwrap_err();
+            let is_told = match error {
+                Unauthorized::Invalid(_) => has_keys,
+                Unauthorized::Unavailable(_) => !has_keys,
+                Unauthorized::Missing => false,
+            };
+            assert!(is_told, "{error:?}");
+        }
+        assert!(!waits.is_finished());
+        drop(held);
+        assert_eq!(waits.await.unwrap().unwrap().subject(), Some("alice"));
+        ask(&oidc, &unknown).await.unwrap();
+    }
+}
+
+/// A reason had in it all that an issuer wrote, up to a mebibyte.
+#[tokio::test]
+async fn what_an_issuer_writes_makes_no_log_line_long() {
+    let key = Key::new("k1");
+    let many = "ü".repeat(200_000);
+    let mut odd = json!(key.jwk());
+    odd["kty"] = json!(many);
+    let mut wrong = json!(key.jwk());
+    wrong["crv"] = json!(many);
+    for document in [
+        json!({"keys": [odd, wrong, key.jwk()]}),
+        json!({"keys": [odd, wrong]}),
+        json!({"keys": many}),
+    ] {
+        let log = Log::default();
+        let _captured = log.capture();
+        let issuer = Issuer::start(&[]).await;
+        issuer.publish_document(&document.to_string());
+        let _ = ask(&issuer.oidc(), &key.sign(&issuer.claims())).await;
+        let text = log.text();
+        assert!(text.contains("WARN"), "{text}");
+        let most = text.lines().map(str::len).max();
+        assert!(most < Some(4_096), "{most:?}");
+    }
 }
