@@ -1,10 +1,8 @@
 //! The configuration file of `vmcp serve`.
 //!
-//! The fields are those of a `ToolHive` vMCP `config.yaml` where that has them. What is not known
-//! here is named in a warning and otherwise ignored, so that such a file is read as far as it goes.
-//! What keeps callers out is an exception: in `rateLimiting`, `limiter` and `incomingAuth` what is not
-//! known is an error, and so is what looks like a misspelt `limiter` or `allowedHosts`, for a typo
-//! must not open the gate.
+//! The fields are those of a `ToolHive` vMCP `config.yaml` where that has them. What such a file has
+//! beyond them is named in a warning and otherwise ignored, so that it is read as far as it goes. Every
+//! other field that is not known is an error: a typo must lift no bound and open no gate.
 //!
 //! ```
 //! use vmcp::config::Config;
@@ -48,6 +46,7 @@ mod auth;
 mod backend;
 mod limiter;
 mod text;
+mod toolhive;
 
 pub use auth::{IncomingAuth, OidcConfig};
 pub use backend::{BackendConfig, BackendError, SessionsConfig};
@@ -163,21 +162,32 @@ pub enum ConfigError {
     /// Limits that cannot be.
     #[error("the limits are not valid:\n{0}")]
     Limits(Diagnostics),
-    /// A field that seems to be meant for one without which more is let in.
-    #[error("unknown field {field:?}; did you mean {meant}?")]
-    Misspelt {
-        /// The field.
+    /// A field that is neither known here nor a field of `ToolHive`.
+    #[error("unknown field {field:?}{}", meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
+    Unknown {
+        /// The field, with its path.
         field: String,
-        /// The field that there is.
-        meant: &'static str,
+        /// A field of the whole file that it is like.
+        meant: Option<&'static str>,
     },
 }
+
+/// Fields without which more is let in than with them.
+const FIELDS: [&str; 7] = [
+    "limiter",
+    "allowedHosts",
+    "allowedOrigins",
+    "maxConnectionsPerAddress",
+    "maxConnections",
+    "adminListen",
+    "drainTimeout",
+];
 
 /// The name of the block of limits.
 const RATE_LIMITING: &str = "rateLimiting";
 
 impl Config {
-    /// Reads a file, and names the fields in it that are not known.
+    /// Reads a file, and names the fields in it that only `ToolHive` has.
     pub fn read(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
@@ -210,16 +220,11 @@ impl Config {
                 })
             });
         let mut config = config.map_err(|error| ConfigError::Parse(Box::new(error)))?;
-        // Ignored, as other fields are, it would turn all limits off, or let in any host.
-        for (meant, is_set) in [
-            ("limiter", config.limiter.is_some()),
-            ("allowedHosts", config.allowed_hosts.is_some()),
-        ] {
-            let misspelt = unknown.iter().find(|field| text::is_like(meant, field));
-            if let Some(field) = misspelt.filter(|_| !is_set) {
-                let field = field.clone();
-                return Err(ConfigError::Misspelt { field, meant });
-            }
+        if let Some(field) = unknown.iter().find(|field| !toolhive::has(field)) {
+            return Err(ConfigError::Unknown {
+                field: field.clone(),
+                meant: FIELDS.into_iter().find(|own| text::is_like(own, field)),
+            });
         }
         let limits = read_inline(file, text, &config.server()?).into_result();
         let (policies, warnings) = limits.map_err(ConfigError::Limits)?;

@@ -56,7 +56,10 @@ async fn main() -> ExitCode {
         }
     };
     for field in unknown {
-        tracing::warn!(field, "this field is not known here and is ignored");
+        tracing::warn!(
+            field,
+            "this field of ToolHive is not known here and is ignored"
+        );
     }
     match serve(config, &mut telemetry)
         .await

@@ -69,7 +69,7 @@ pub struct KubernetesSettings {
     )]
     pub replica: Option<String>,
 
-    /// The uid of the pod that this replica runs in, whose name is that of the replica; Kubernetes then
+    /// The uid of the pod that this replica runs in, whose name `replica` must be; Kubernetes then
     /// deletes the replica's Lease together with the pod
     #[arg(
         id = "kubernetes_pod_uid",
@@ -124,6 +124,12 @@ impl KubernetesSettings {
         let namespaces = Namespaces::of(namespaces)?;
         let status = self.status.unwrap_or(true);
         let lease_name = lease_name.unwrap_or_else(|| "toolgate".to_owned());
+        // The host's name is the pod's only where the pod has no `hostname` and no network of its node.
+        if pod_uid.is_some() && replica.is_none() {
+            return Err(ConfigError::Together(
+                "kubernetes.podUid needs kubernetes.replica, the name of that pod",
+            ));
+        }
         let replica = replica.unwrap_or_else(host_name);
         // Leases are written with the status alone.
         if status {
@@ -222,6 +228,10 @@ mod tests {
             (
                 &["--kubernetes-namespaces=a", "--kubernetes-replica=R_1"],
                 "kubernetes.replica \"R_1\"",
+            ),
+            (
+                &["--kubernetes-namespaces=a", "--kubernetes-pod-uid=5f0c"],
+                "kubernetes.podUid needs kubernetes.replica",
             ),
             (&["--kubernetes-namespaces="], "--kubernetes-namespaces"),
             (&[], "--kubernetes-namespaces"),
