@@ -24,6 +24,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     /// The caller, by the headers of the request.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Unauthorized>;
 
+    /// Whether two callers have two identities. If not, nothing is done for one of them that another
+    /// could feel.
+    fn tells_apart(&self) -> bool {
+        true
+    }
+
     /// What callers who were not let in are told of where to get a token, if it is known.
     fn protected_resource(&self) -> Option<&ProtectedResource> {
         None
@@ -70,6 +76,10 @@ impl Default for Anonymous {
 impl Authenticator for Anonymous {
     async fn authenticate(&self, _: &HeaderMap) -> Result<Identity, Unauthorized> {
         Ok(self.0.clone())
+    }
+
+    fn tells_apart(&self) -> bool {
+        false
     }
 }
 

@@ -40,6 +40,7 @@ mod caller;
 mod guard;
 mod handler;
 mod id;
+mod in_flight;
 mod mcp;
 mod message;
 mod metrics;
@@ -53,6 +54,7 @@ mod trace;
 
 use guard::{AdminGuard, Guard};
 use handler::Handler;
+use in_flight::InFlight;
 use metrics::Metrics;
 
 pub use site::{AllowedHost, InvalidHost, InvalidOrigin, WebOrigin};
@@ -96,6 +98,8 @@ struct Shared {
     rejection: Rejection,
     draining: watch::Receiver<bool>,
     metrics: Metrics,
+    /// None where callers are not told apart.
+    in_flight: Option<InFlight>,
 }
 
 /// What is served, by who asks for it.
@@ -128,6 +132,7 @@ pub(crate) fn routers(mut edge: Edge, draining: watch::Receiver<bool>) -> Router
     let sessions = Arc::new(NeverSessionManager::default());
     let shared = Shared {
         mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
+        in_flight: edge.authenticator.tells_apart().then(InFlight::default),
         authenticator: edge.authenticator,
         rejection: edge.rejection,
         draining,

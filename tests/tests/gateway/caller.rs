@@ -71,6 +71,19 @@ impl Caller {
 
     /// Sends a message or a batch, and reads the answer.
     pub(crate) async fn send(&self, body: &Value) -> Value {
+        let answer = self.post(body).await;
+        let status = answer.status();
+        let text = answer.text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}"))
+    }
+
+    /// Sends a notification, which is taken.
+    pub(crate) async fn notify(&self, body: &Value) {
+        let answer = self.post(body).await;
+        assert_eq!(answer.status().as_u16(), 202);
+    }
+
+    async fn post(&self, body: &Value) -> reqwest::Response {
         let mut request = self
             .http
             .post(&self.url)
@@ -88,10 +101,7 @@ impl Caller {
                 request = request.header(header, value.as_str().unwrap_or_default());
             }
         }
-        let answer = request.send().await.expect("an answer");
-        let status = answer.status();
-        let text = answer.text().await.expect("a body");
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}"))
+        request.send().await.expect("an answer")
     }
 
     /// Waits until the replica lists `tool`: until its backend is there.

@@ -7,6 +7,7 @@ mod abuse;
 mod apart;
 mod backend;
 mod caller;
+mod cancelled;
 mod costs;
 #[cfg(feature = "sdk")]
 mod everything;
@@ -15,7 +16,6 @@ mod idlers;
 mod issuer;
 mod load;
 mod metrics;
-#[cfg(feature = "sdk")]
 #[path = "../../../crates/vmcp/tests/e2e/modern.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "a test of vmcp uses it, too")]
 mod modern;

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::http::request::Parts;
 use rmcp::{RoleServer, service::RequestContext};
+use tokio_util::sync::CancellationToken;
 use toolgate_limit::{Denial, Identity};
 
 use super::outcome::Outcome;
@@ -13,6 +14,8 @@ use crate::VmcpError;
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) identity: Identity,
+    /// When the caller wants no answer any more.
+    pub(super) cancelled: CancellationToken,
     notes: Arc<Notes>,
 }
 
@@ -28,6 +31,7 @@ impl Caller {
     pub(super) fn new(identity: Identity) -> Self {
         Self {
             identity,
+            cancelled: CancellationToken::new(),
             notes: Arc::default(),
         }
     }

@@ -84,14 +84,15 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Serves the request until its caller has hung up. Then it is dropped, wherever it is: its slot
+    /// Serves the request until its caller has hung up or cancelled it. Then it is dropped, wherever it is: its slot
     /// is free, and the backend is told.
     async fn run<T>(
         &self,
         serve: impl Future<Output = Result<T, VmcpError>>,
     ) -> Result<T, VmcpError> {
+        let serve = self.caller.cancelled.run_until_cancelled(serve);
         let serve = self.gone.run_until_cancelled(serve);
-        let served = serve.instrument(self.span.clone()).await;
+        let served = serve.instrument(self.span.clone()).await.flatten();
         let served = served.unwrap_or(Err(VmcpError::Cancelled));
         if let Err(error) = &served {
             self.caller.note_error(error);

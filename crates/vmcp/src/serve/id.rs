@@ -48,6 +48,20 @@ impl<'a> Message<'a> {
         self.method.as_deref()
     }
 
+    /// The id of the request that it cancels, if it is a notification that does.
+    pub(super) fn cancels(&self) -> Option<&'a RawValue> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Cancelled<'a> {
+            #[serde(borrow)]
+            request_id: &'a RawValue,
+        }
+        let is_notification = self.id.is_none() && self.method() == Some("notifications/cancelled");
+        let params = self.params.filter(|_| is_notification)?;
+        let cancelled = serde_json::from_str::<Cancelled<'a>>(params.get());
+        Some(cancelled.ok()?.request_id)
+    }
+
     /// The id as it stands in the message, whatever it is.
     pub(super) const fn raw_id(&self) -> Option<&'a RawValue> {
         self.id

@@ -41,6 +41,14 @@ pub(super) async fn serve(shared: &Shared, parts: Parts, body: Bytes, caller: Ca
     let method = method.map_or(metrics::Method::OTHER, metrics::Method::of);
     told.method = method;
     let id = message.as_ref().map_or(Id::Plain, Message::id);
+    let entered = message.as_ref().zip(shared.in_flight.as_ref());
+    let _entered = entered.and_then(|(message, in_flight)| {
+        if let Some(id) = message.cancels() {
+            in_flight.cancel(&caller.identity, id);
+        }
+        let id = message.raw_id().filter(|_| message.method().is_some())?;
+        in_flight.enter(&caller.identity, id, caller.cancelled.clone())
+    });
     let is_json = is_json(&parts.headers);
     let request_id = request_id::of(&parts.headers).to_owned();
     let response = match (id, &message) {
