@@ -158,7 +158,7 @@ impl Backend {
     /// A request goes no further, as its user has no session.
     fn none(&self, none: &NoSession) -> VmcpError {
         match none {
-            NoSession::AllInUse(_) => self.full(none),
+            NoSession::AllInUse(_) | NoSession::AllTaken(_) => self.full(none),
             NoSession::Failed(_) => self.unavailable(&none.to_string()),
         }
     }
@@ -217,9 +217,9 @@ impl Seat<'_> {
     }
 
     /// Opens the user's session, if there is none yet.
-    async fn open(&mut self) -> Result<(), VmcpError> {
+    async fn open(&mut self, is_paid: bool) -> Result<(), VmcpError> {
         if let Place::ToOpen(sessions, user, lifecycle) = &self.place {
-            let lease = sessions.open(user.clone(), *lifecycle);
+            let lease = sessions.open(user.clone(), *lifecycle, is_paid);
             let lease = lease.map_err(|none| self.backend.none(&none))?;
             self.backend.opened(&lease).await?;
             self.place = Place::Own(lease);
@@ -242,7 +242,8 @@ impl Seat<'_> {
         meta: Option<RequestMetaObject>,
         send: impl AsyncFnOnce(Peer<RoleClient>, Option<RequestMetaObject>) -> Result<T, ServiceError>,
     ) -> Result<T, VmcpError> {
-        self.open().await?;
+        // Completions have no limit, so nobody pays for them.
+        self.open(!matches!(asked, Asked::Completion)).await?;
         let backend = self.backend;
         let session = self.link().session();
         let session = session.map_err(|reason| backend.unavailable(&reason))?;

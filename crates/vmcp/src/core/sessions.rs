@@ -81,6 +81,8 @@ pub(super) struct Lease {
 pub(super) enum NoSession {
     /// All sessions that there may be are in use.
     AllInUse(usize),
+    /// All are taken, and the request is none that may close another user's.
+    AllTaken(usize),
     /// It could not be opened, or ended, a moment ago.
     Failed(Arc<str>),
 }
@@ -121,8 +123,14 @@ impl UserSessions {
         Ok(None)
     }
 
-    /// As [`UserSessions::lease`], but one is opened if there is none. It begins as `lifecycle` says.
-    pub(super) fn open(&self, user: User, lifecycle: Lifecycle) -> Result<Lease, NoSession> {
+    /// As [`UserSessions::lease`], but one is opened if there is none. It begins as `lifecycle` says. For a
+    /// request that `is_paid` another user's idle one is closed if there is no room.
+    pub(super) fn open(
+        &self,
+        user: User,
+        lifecycle: Lifecycle,
+        is_paid: bool,
+    ) -> Result<Lease, NoSession> {
         let mut users = self.open.users();
         if let Some(lease) = self.open.lease(&mut users, &user) {
             return Ok(lease);
@@ -135,7 +143,11 @@ impl UserSessions {
             // One that has ended in mid-use leaves its place.
             users.remove(&user);
         }
-        self.open.make_room(&mut users)?;
+        if is_paid {
+            self.open.make_room(&mut users)?;
+        } else if users.len() >= self.open.most {
+            return Err(NoSession::AllTaken(self.open.most));
+        }
         let link = Link::start(self.open.settings.clone(), Life::Once(lifecycle));
         let link = Arc::new(link);
         let entry = Entry {
@@ -274,6 +286,7 @@ impl fmt::Display for NoSession {
             Self::AllInUse(most) => {
                 write!(f, "not sent, as all of its {most} sessions are in use")
             }
+            Self::AllTaken(most) => write!(f, "not sent, as all of its {most} sessions are taken"),
             Self::Failed(reason) => write!(f, "no session for this caller: {reason}"),
         }
     }

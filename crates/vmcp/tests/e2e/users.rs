@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rmcp::model::{
-    CallToolRequestParams, ReadResourceRequestParams, ReadResourceResponse, ResourceContents,
+    ArgumentInfo, CallToolRequestParams, CompleteRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, Reference, ResourceContents,
 };
 use tokio::time::{Duration, Instant, sleep};
 use toolgate_client::OnUnavailable;
@@ -282,6 +283,12 @@ async fn who_is_always_denied_opens_no_session_and_closes_none() {
     for _ in 0..5 {
         let denied = call("mallory").await.unwrap_err();
         assert!(matches!(denied, VmcpError::Undecided), "{denied}");
+        // Completions are asked of no limiter.
+        let reference = Reference::for_prompt("a_echo");
+        let complete = CompleteRequestParams::new(reference, ArgumentInfo::new("x", ""));
+        let refused = vmcp.complete(&user("mallory"), complete).await.unwrap_err();
+        let expected = "not sent, as all of its 2 sessions are taken";
+        assert!(refused.to_string().ends_with(expected), "{refused}");
     }
     call("alice").await.unwrap();
     call("bob").await.unwrap();
