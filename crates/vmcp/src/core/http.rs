@@ -340,12 +340,18 @@ impl StreamableHttpClient for HttpClient {
             headers,
         };
         let mut own = vec![(ACCEPT, BOTH)];
+        let is_resumed = last_event.is_some();
         if let Some(id) = last_event.and_then(|id| id.parse().ok()) {
             own.push((LAST_EVENT, id));
         }
         let response = Self::send(self.0.get(&*with.uri), &with, &own).await?;
         match response.status() {
             StatusCode::METHOD_NOT_ALLOWED => Err(HttpError::ServerDoesNotSupportSse),
+            // The stream is gone with its session. Any other error would be tried again until the
+            // deadline of the request that waits for it.
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::GONE if is_resumed => {
+                Err(HttpError::ServerDoesNotSupportSse)
+            }
             status if !status.is_success() => Err(refused(status)),
             _ if Kind::of(&response) != Kind::Events => Err(HttpError::UnexpectedContentType(None)),
             _ => Ok(body::events(response, most, None)),

@@ -1,16 +1,19 @@
 //! Backends that can be started, counted and stopped.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use rmcp::transport::{
     StreamableHttpServerConfig, StreamableHttpService,
     streamable_http_server::session::local::LocalSessionManager,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use vmcp::core::{BackendSettings, Sessions, Timing, Transport};
 
-use crate::counter::Counter;
+use crate::{counter::Counter, wait::PATIENCE};
 
 /// An MCP server over HTTP, in this process. It stops when it is dropped.
 pub(crate) struct HttpBackend {
@@ -32,7 +35,7 @@ impl HttpBackend {
         let config = StreamableHttpServerConfig::default().with_cancellation_token(stop.clone());
         let sessions = Arc::new(LocalSessionManager::default());
         let service = StreamableHttpService::new(move || Ok(served.clone()), sessions, config);
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = bind(address).await;
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().fallback_service(service);
         let stopped = stop.clone();
@@ -59,6 +62,22 @@ impl Drop for HttpBackend {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Listens on `address` once whoever had it before has gone.
+async fn bind(address: SocketAddr) -> TcpListener {
+    let bound = async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    timeout(PATIENCE, bound).await.expect("it is free")
 }
 
 pub(crate) fn url(address: SocketAddr) -> String {

@@ -93,6 +93,29 @@ async fn a_backend_that_restarts_while_it_is_called_costs_one_call_at_most() {
 }
 
 #[tokio::test]
+async fn a_call_in_a_backend_that_is_killed_fails_before_its_deadline() {
+    let backend = HttpBackend::start().await;
+    let (address, counter) = (backend.address, backend.counter.clone());
+    let mut settings = over_http("a", backend.url());
+    settings.timing.request = Duration::from_mins(1);
+    let core = Core::start(vec![settings]);
+    settled(&core).await;
+    let (me, hang) = (Identity::anonymous(), CallToolRequestParams::new("a_hang"));
+    let since = Instant::now();
+    let (called, again) = tokio::join!(core.call_tool(&me, hang), async {
+        until("it has begun", async || counter.calls() == 1).await;
+        drop(backend);
+        HttpBackend::start_on(address).await
+    });
+    let (why, took) = (called.unwrap_err(), since.elapsed());
+    println!("| it is killed in mid-call | 1 | {took:.0?} | {why} |");
+    assert!(took < SOON, "{took:?}");
+    let (failed, took) = until_good(&core, "it was killed in mid-call").await;
+    assert!(failed <= 1 && took < SOON, "{failed} {took:?}");
+    drop(again);
+}
+
+#[tokio::test]
 async fn a_child_that_is_killed_costs_one_call_at_most() {
     let log = Log::new();
     let mut settings = log.child(SERVER.to_owned());
