@@ -29,8 +29,8 @@ use crate::error::{ErrorClass, Fault, is_refusal};
 /// and proxies close idle connections, so that they do not.
 const KEEPALIVE: Duration = Duration::from_millis(500);
 
-/// How long the other side of an idle connection has for its word. Long, as this machine may be
-/// the one that is late.
+/// How long the other side of an idle connection has for its word, at least: never less than that of
+/// one with a late reply. Long, as this machine may be the one that is late.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So many time-outs of the store the other side has for its word after a late reply.
@@ -107,21 +107,19 @@ impl Connection {
     /// one that a proxy has dropped in silence is noticed before a check needs it. Returns when no
     /// word comes; a check has `deadline` for its reply.
     pub(crate) async fn silent(&self, deadline: Duration) -> Loss {
+        let silence = deadline.saturating_mul(1 + WAITS);
+        let idle = PATIENCE.max(silence);
         loop {
             let is_late = timeout(KEEPALIVE, self.late.notified()).await.is_ok();
             if !is_late && self.used.swap(false, Ordering::Relaxed) {
                 continue;
             }
-            match self.word(is_late, deadline).await {
+            match self.word(is_late, deadline, idle).await {
                 Some(Ok(_)) => {}
                 Some(Err(error)) if is_refusal(&error) => {}
                 Some(Err(error)) => return Loss::Broken(Fault::from(&error)),
                 None => {
-                    let after = if is_late {
-                        deadline * (1 + WAITS)
-                    } else {
-                        PATIENCE
-                    };
+                    let after = if is_late { silence } else { idle };
                     let text = format!("nothing has come within {after:?}");
                     return Loss::Silent(Fault::new(ErrorClass::ConnectionLost, text));
                 }
@@ -129,9 +127,14 @@ impl Connection {
         }
     }
 
-    /// What the other side says; nothing if it takes too long. Where no reply `is_late`, one may
-    /// become so.
-    async fn word(&self, is_late: bool, deadline: Duration) -> Option<RedisResult<Value>> {
+    /// What the other side says; nothing if it takes too long, which is `idle` as long as no reply is
+    /// late. Where none `is_late`, one may become so.
+    async fn word(
+        &self,
+        is_late: bool,
+        deadline: Duration,
+        idle: Duration,
+    ) -> Option<RedisResult<Value>> {
         let mut redis = self.redis.clone();
         // Every user may say HELLO, and any answer will do.
         let hello = cmd("HELLO");
@@ -155,7 +158,7 @@ impl Connection {
             let has_waited = if is_late || has_become_late {
                 waits >= WAITS
             } else {
-                waited >= PATIENCE
+                waited >= idle
             };
             if has_waited {
                 return None;
@@ -163,3 +166,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
