@@ -22,7 +22,9 @@ async fn every_call_after_a_pause_is_decided_by(store: &str) {
     let policies = PolicyFile::new(&policies).expect("a file");
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        let limiter = Limiter::start(&policies.path(), ["--store", store]).await;
+        // Patient, so that a busy machine is no outage. A connection that is closed needs no patience.
+        let arguments = ["--store", store, "--store-timeout", "5s"];
+        let limiter = Limiter::start(&policies.path(), arguments).await;
         replicas.push(limiter.expect("a limiter"));
     }
     for limiter in &replicas {
