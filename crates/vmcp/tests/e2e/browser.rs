@@ -88,3 +88,41 @@ async fn a_server_for_other_machines_refuses_foreign_pages_and_is_called_by_any_
     assert_eq!(status(&process, "/mcp", other).await, 403);
     process.stopped().await;
 }
+
+/// The status of a `GET /metrics` that names `host`.
+async fn metrics(process: &Process, host: &str) -> u16 {
+    let url = format!("http://{}/metrics", process.address);
+    let request = reqwest::Client::new().get(url).header("host", host);
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// What a page reads of a site whose name leads here has no `Origin`, and `/metrics` names tools.
+#[tokio::test]
+async fn metrics_on_loopback_are_read_by_address_or_by_a_name_that_is_allowed() {
+    let process = Process::start(CONFIG, ":").await;
+    let own = process.address.to_string();
+    for (host, expected) in [
+        (own.as_str(), 200),
+        ("localhost", 200),
+        ("10.1.2.3:9090", 200),
+        ("evil.example", 403),
+        ("proxy.example", 403),
+    ] {
+        assert_eq!(metrics(&process, host).await, expected, "{host}");
+    }
+    process.stopped().await;
+
+    let yaml = format!("{CONFIG}allowedHosts: ['proxy.example:443']\n");
+    let process = Process::start(&yaml, ":").await;
+    assert_eq!(metrics(&process, "proxy.example").await, 200);
+    assert_eq!(
+        status(&process, "/mcp", "Host: proxy.example\r\n").await,
+        200
+    );
+    assert_eq!(metrics(&process, "evil.example").await, 403);
+    process.stopped().await;
+
+    let process = Process::start(&CONFIG.replace("127.0.0.1:0", "0.0.0.0:0"), ":").await;
+    assert_eq!(metrics(&process, "research.tools.svc").await, 200);
+    process.stopped().await;
+}
