@@ -42,3 +42,21 @@ async fn a_queue_that_panics_costs_the_checks_that_it_has_and_none_of_the_next()
     }
     assert_eq!(restarts(&tasks, "redis_connection"), 0);
 }
+
+/// A Redis that is slow must not collect calls without end.
+#[tokio::test]
+async fn calls_that_wait_have_a_bound_and_more_are_refused_at_once() {
+    let (jobs, mut waiting) = mpsc::channel(MAX_WAITING);
+    let sender = tokio::spawn(std::future::pending());
+    let queue = Queue { jobs, sender };
+    let submit = || queue.submit(vec![plan("test/server")], Instant::now());
+    let mut pending: Vec<_> = (0..MAX_WAITING).map_while(|_| submit().ok()).collect();
+    assert_eq!(pending.len(), MAX_WAITING);
+    for _ in 0..2 {
+        let refused = submit().expect_err("one too many");
+        assert!(matches!(refused, StoreError::Overloaded), "{refused}");
+        // One is taken, and there is room for another.
+        drop(waiting.try_recv().expect("they wait"));
+        pending.push(submit().expect("room"));
+    }
+}
