@@ -18,6 +18,7 @@ mod audit;
 mod connections;
 mod error;
 mod kubernetes;
+mod secret;
 mod store;
 mod telemetry;
 mod tls;
@@ -26,6 +27,7 @@ pub use audit::{AuditConfig, AuditDestination, AuditSettings};
 pub use connections::{ConnectionBounds, ConnectionSettings};
 pub use error::ConfigError;
 pub use kubernetes::KubernetesSettings;
+pub use secret::Secret;
 pub use store::{RedisSettings, RedisTlsSettings, SentinelSettings, StoreConfig};
 pub use telemetry::OtlpExport;
 pub use tls::{TlsFiles, TlsSettings};
@@ -181,28 +183,6 @@ where
 {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(serde::de::Error::custom)
-}
-
-/// A setting that may hold a password. Anything is one, so that no error has a reason to show it.
-#[derive(Clone, Deserialize)]
-pub struct Secret(String);
-
-impl Secret {
-    fn reveal(self) -> String {
-        self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 /// All that a limiter has to know to start.

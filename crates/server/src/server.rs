@@ -1,8 +1,7 @@
 //! Wiring, serving and drain.
 
 mod in_process;
-#[cfg(test)]
-mod tests;
+mod services;
 
 use std::{future::Future, io, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
@@ -10,20 +9,10 @@ use futures::FutureExt as _;
 use prost::DecodeError;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::{
-    Request, Status,
-    service::{Routes, interceptor::InterceptedService},
-};
-use tonic_health::pb::health_server::HealthServer;
-use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use toolgate_kube::ConnectError;
 use toolgate_limit::SystemClock;
 use toolgate_net::{Acceptor, InvalidAuthority, descriptors, read_authorities};
 use toolgate_policy::{Diagnostics, Registry};
-use toolgate_proto::{
-    FILE_DESCRIPTOR_SET,
-    pb::{admin_service_server::AdminServiceServer, limiter_service_server::LimiterServiceServer},
-};
 use toolgate_redis::InvalidUrl;
 use toolgate_tasks::Tasks;
 use toolgate_telemetry::MetricsExport;
@@ -31,15 +20,11 @@ use toolgate_telemetry::MetricsExport;
 use crate::{
     AuditError, Config, ConnectionBounds, Listen, StoreConfig, StoreState,
     audit::Audit,
-    bound::Bound,
     connection::{Connections, Terms},
-    grpc::{
-        ActivityReader, Admin, CallerRules, Index, LimiterGrpc, OlderName, Peer, Readings,
-        Reflection, ServiceHealth,
-    },
+    grpc::{CallerRules, Index, Readings, ServiceHealth},
     health::Monitor,
     http,
-    observe::{Activity, Counters, Metrics, Observation, ObservedLimiter, Observers, Replica},
+    observe::{Activity, Counters, Metrics, Observation, Replica},
     shares::CallerShares,
     source::Source,
     stores::Stores,
@@ -48,10 +33,7 @@ use crate::{
 };
 
 pub use in_process::InProcess;
-
-/// The largest request, in bytes. Above what a check needs whose identity came in a token that fits into
-/// HTTP headers; a larger message ends its stream.
-const MAX_REQUEST_BYTES: usize = 16 * 1024;
+use services::{index, services, with_standard_services};
 
 /// The longest time that callers have to take their checks elsewhere when the limiter stops. To
 /// connect anew takes far less, and who does not understand the notice keeps the limiter that long.
@@ -354,54 +336,6 @@ fn observation(
         audit: audit.transpose()?,
         counters,
     })
-}
-
-/// The services of the limiter, for one worker.
-fn services(
-    registry: &Arc<Registry>,
-    stores: &Stores,
-    checks: Bound,
-    (activity, readings): (Activity, Readings),
-    observers: Observers,
-) -> Routes {
-    let limiter = stores.limiter(&(Arc::clone(registry) as _));
-    let activity = ActivityReader::new(activity, limiter.clone(), checks, readings);
-    let admin = Admin::new(limiter.clone(), Arc::clone(registry), activity);
-    let errors = observers.errors.clone();
-    let limiter = ObservedLimiter::new(limiter, observers);
-    let limiter = LimiterGrpc::new(Arc::new(limiter), errors);
-    let limiter = LimiterServiceServer::new(limiter).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
-    Routes::new(limiter).add_service(InterceptedService::new(admin, only_administrators))
-}
-
-/// `routes`, and the services that all of gRPC has in common.
-fn with_standard_services(routes: Routes, health: ServiceHealth, index: &Arc<Index>) -> Routes {
-    let reflection = ServerReflectionServer::new(Reflection::of(index));
-    let reflection = reflection.max_decoding_message_size(MAX_REQUEST_BYTES);
-    let health = HealthServer::new(health).max_decoding_message_size(MAX_REQUEST_BYTES);
-    routes
-        .add_service(health)
-        .add_service(OlderName(reflection.clone()))
-        .add_service(reflection)
-}
-
-/// What reflection shows.
-fn index() -> Result<Index, DecodeError> {
-    Index::of(&[
-        FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        // So that the details of errors can be read.
-        tonic_types::pb::FILE_DESCRIPTOR_SET,
-    ])
-}
-
-#[allow(clippy::result_large_err, reason = "as tonic wants it")]
-fn only_administrators(request: Request<()>) -> Result<Request<()>, Status> {
-    Peer::of(request.extensions())?.caller.may_administer()?;
-    Ok(request)
 }
 
 fn is_loopback(listen: &Listen) -> bool {

@@ -5,7 +5,7 @@ use prost::Message as _;
 use toolgate_limit::{Check, Identity, Operation, OperationKind, ServerId, TraceContext};
 use toolgate_proto::pb;
 
-use super::*;
+use super::MAX_REQUEST_BYTES;
 
 /// The message of a check by `identity`, with the longest of everything else.
 fn longest_of(identity: Identity) -> usize {
